@@ -1,0 +1,252 @@
+"""The words of DESIGN section 1 as types: what a policy says (``Policy``) and what a host is (``Facts``).
+
+The integer enums have the values of ``probes/contract.h``; ``tests/contract`` holds the two together.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+Prefix = IPv4Network | IPv6Network
+
+
+class Access(enum.IntFlag):
+    """What a task asks for, or what a row grants."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+    EXEC = 4
+    CONNECT = 8
+
+
+READ_ONLY = Access.READ | Access.EXEC
+READ_WRITE = Access.READ | Access.WRITE | Access.EXEC
+
+
+class Mode(enum.IntEnum):
+    """What becomes of an access that no rule grants."""
+
+    MONITOR = 0
+    ENFORCE = 1
+
+
+class Verdict(enum.IntEnum):
+    """What became of it. ``OBSERVED`` would have been ``DENIED`` in enforce mode."""
+
+    ALLOWED = 0
+    OBSERVED = 1
+    DENIED = 2
+    KILLED = 3
+
+
+class Mechanism(enum.IntEnum):
+    """What produced the verdict. ``MOUNT``: a read-only mount or the file's mode had refused before any hook."""
+
+    LSM = 1
+    FMOD_RET = 2
+    TRACEPOINT = 3
+    CGROUP = 4
+    NFT = 5
+    AUDIT = 6
+    SWEEP = 7
+    MOUNT = 8
+
+
+class Hook(enum.IntEnum):
+    """The one place in the kernel that asked for the decision."""
+
+    OPEN = 1
+    UNIX = 2
+    REFUSED = 3
+    CONNECT4 = 4
+    CONNECT6 = 5
+    SENDMSG4 = 6
+    SENDMSG6 = 7
+    BORN = 8
+    DIED = 9
+
+
+class Kind(enum.StrEnum):
+    """The kinds of data object."""
+
+    VOLUME = "volume"
+    PATH = "path"
+    LAYER = "layer"
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which containers a name of the policy's ``containers`` section stands for. Globs as in ``fnmatch``, case-sensitive.
+
+    All given criteria must hold; ``excluded`` are name globs that take containers out again.
+    """
+
+    name: str | None = None
+    image: str | None = None
+    label: Mapping[str, str] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataTarget:
+    """A data object or a pattern of them. ``{name}`` in ``pattern`` stands for the container's name (rules only)."""
+
+    kind: Kind
+    pattern: str
+
+
+@dataclass(frozen=True)
+class DataRule:
+    """What some containers may do with some data objects. ``id`` is its path in the document: ``data.rules[0]``."""
+
+    id: str
+    who: tuple[str, ...]
+    read_write: tuple[DataTarget, ...] = ()
+    read_only: tuple[DataTarget, ...] = ()
+    mode: Mode | None = None
+
+
+@dataclass(frozen=True, order=True)
+class PortRange:
+    """``first``..``last`` inclusive; ``protocol`` is an IPPROTO number, 0 for any (then the ports are 0..65535)."""
+
+    first: int
+    last: int
+    protocol: int
+
+
+ANY_PORT = PortRange(0, 65535, 0)
+
+
+@dataclass(frozen=True)
+class ToNetwork:
+    """The containers on the Docker network ``network`` (exact name); not the host's own address on it."""
+
+    network: str
+    ports: tuple[PortRange, ...] = (ANY_PORT,)
+
+
+@dataclass(frozen=True)
+class ToContainer:
+    """The container of that name, or, where ``containers`` of the policy has the name, all those that it selects."""
+
+    container: str
+    ports: tuple[PortRange, ...] = (ANY_PORT,)
+
+
+@dataclass(frozen=True)
+class ToCidr:
+    """Every address of ``cidr`` that is in none of ``excluded``."""
+
+    cidr: Prefix
+    excluded: tuple[Prefix, ...] = ()
+    ports: tuple[PortRange, ...] = (ANY_PORT,)
+
+
+@dataclass(frozen=True)
+class ToHost:
+    """The host's own addresses on the container's networks (bridge gateways). ``ports`` must be given."""
+
+    ports: tuple[PortRange, ...]
+
+
+NetTarget = ToNetwork | ToContainer | ToCidr | ToHost
+
+
+@dataclass(frozen=True)
+class NetRule:
+    """Where some containers may connect. An empty ``connect`` means nowhere."""
+
+    id: str
+    who: tuple[str, ...]
+    connect: tuple[NetTarget, ...] = ()
+    mode: Mode | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One loaded policy. ``hash`` is the SHA-256 (hex) of the documents it was read from."""
+
+    mode: Mode
+    containers: Mapping[str, Selector] = field(default_factory=dict)
+    protected: tuple[DataTarget, ...] = ()
+    data_rules: tuple[DataRule, ...] = ()
+    internal: tuple[str, ...] = ()
+    net_rules: tuple[NetRule, ...] = ()
+    hash: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class Inode:
+    """A file or directory as the kernel names it: ``device`` is s_dev, that is major << 20 | minor."""
+
+    device: int
+    inode: int
+
+
+@dataclass(frozen=True, order=True)
+class ObjectId:
+    """Which data object: a volume's name, a host path, or the name of the container whose layer it is."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True)
+class DataObject:
+    """A data object found on this host: the directories (or the file) that are its roots, and its host path."""
+
+    id: ObjectId
+    inodes: tuple[Inode, ...]
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A container's place on one Docker network. ``addresses`` are textual, without prefix length, of both families."""
+
+    network: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that Docker knows. ``id`` has 64 hex digits, ``name`` no leading slash, ``pid`` 0 unless it runs.
+
+    ``cgroup`` is the id of its cgroup (inode of the directory in cgroup2), 0 while it has none.
+    """
+
+    id: str
+    name: str
+    image: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
+    pid: int = 0
+    cgroup: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A Docker network. ``gateways`` are the host's own addresses on it, textual."""
+
+    id: str
+    name: str
+    internal: bool = False
+    subnets: tuple[Prefix, ...] = ()
+    gateways: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the host is now. Keys: containers by id, networks by name, objects by ``ObjectId``.
+
+    ``objects`` holds what exists, protected or not: all volumes, all layers, and those of the policy's paths that are there.
+    """
+
+    containers: Mapping[str, Container] = field(default_factory=dict)
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    objects: Mapping[ObjectId, DataObject] = field(default_factory=dict)

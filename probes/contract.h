@@ -1,0 +1,221 @@
+/*
+ * What the kernel and the agent say to each other: every record, key, enum and size, declared once.
+ *
+ * enforcer/abi.py mirrors this file and tests/contract proves it with the C compiler, so it must stay plain C that gcc
+ * and bcc's clang both read: fixed-width types, natural alignment, explicit padding, no kernel header.
+ *
+ * Everything that decides is keyed by `generation`, the number of the policy load it belongs to. A new policy is written
+ * beside the running one and becomes live when `enf_config.generation` is set: one store, after all its rows.
+ */
+#ifndef ENF_CONTRACT_H
+#define ENF_CONTRACT_H
+
+#define ENF_ABI 1                /* raised with every change of a layout below; pins of another ABI are not adopted */
+
+enum enf_access { ENF_READ = 1, ENF_WRITE = 2, ENF_EXEC = 4, ENF_CONNECT = 8 };
+enum enf_mode { ENF_MONITOR = 0, ENF_ENFORCE = 1 };
+enum enf_verdict { ENF_ALLOWED = 0, ENF_OBSERVED = 1, ENF_DENIED = 2, ENF_KILLED = 3 };
+
+enum enf_mechanism {
+	ENF_BY_LSM = 1,
+	ENF_BY_FMOD_RET = 2,
+	ENF_BY_TRACEPOINT = 3,
+	ENF_BY_CGROUP = 4,
+	ENF_BY_NFT = 5,
+	ENF_BY_AUDIT = 6,
+	ENF_BY_SWEEP = 7,
+	ENF_BY_MOUNT = 8,        /* a read-only mount or the file's own mode had refused before any hook of ours */
+};
+
+enum enf_hook {
+	ENF_HOOK_OPEN = 1,
+	ENF_HOOK_UNIX = 2,       /* connect to a unix socket that is a protected file (docker.sock) */
+	ENF_HOOK_REFUSED = 3,    /* an open that something else refused: the agent judges the attempt from its path */
+	ENF_HOOK_CONNECT4 = 4,
+	ENF_HOOK_CONNECT6 = 5,
+	ENF_HOOK_SENDMSG4 = 6,
+	ENF_HOOK_SENDMSG6 = 7,
+	ENF_HOOK_BORN = 8,       /* a container's cgroup appeared; no judgement */
+	ENF_HOOK_DIED = 9,
+};
+
+enum enf_class {                 /* what a count is a count of */
+	ENF_CLASS_DATA = 1,      /* subject, object */
+	ENF_CLASS_EXTERNAL = 2,  /* subject, network that it would have left */
+	ENF_CLASS_INSIDE = 3,    /* subject, network and peer inside the subject's own networks */
+};
+
+enum enf_state { ENF_PENDING = 0, ENF_ARMED = 1 };
+
+enum enf_reserved {              /* subject ids with a fixed meaning; the agent hands out ids from ENF_FIRST_ID on */
+	ENF_NOBODY = 0,
+	ENF_UNNAMED = 1,         /* born without a prepared subject: no row, so no protected object */
+	ENF_HOST = 2,            /* as the peer of a connection: the host's own address on a bridge */
+	ENF_CANARY = 3,          /* the self-test's scratch cgroup */
+	ENF_FIRST_ID = 16,
+};
+
+enum enf_cause {                 /* why a counted violation has no record */
+	ENF_LOST_RING = 1,       /* the ring was full */
+	ENF_LOST_COUNTS = 2,     /* the counts map was full: the violation is counted here only */
+	ENF_SUPPRESSED_BUDGET = 3,
+	ENF_SUPPRESSED_REPEAT = 4,
+};
+
+enum enf_target { ENF_TO_NETWORK = 1, ENF_TO_SUBJECT = 2 };   /* what a connection may be granted to, CIDRs aside */
+
+#define ENF_DOCKER_ID 64         /* a container id as Docker writes it: 64 hex digits */
+#define ENF_COMM 16              /* TASK_COMM_LEN */
+#define ENF_PATH 256             /* bytes of path kept as evidence, leaf first, NUL after each component */
+#define ENF_MAX_RANGES 15        /* port ranges of one grant: the value stays within two cache lines */
+#define ENF_MAX_DEPTH 64         /* directories walked upwards; past it a governed container is denied */
+#define ENF_PROTO_ANY 0
+
+struct enf_config {              /* map `config`, one slot */
+	u32 generation;          /* the live policy load */
+	u32 host_mnt_ns;         /* inode number of the host's mount namespace: an exec outside it arms a subject */
+	u32 mode_tracepoint;     /* reserved for the cost switch of the tracepoint mechanism */
+	u32 pad;
+};
+
+struct enf_subject {             /* map `subjects`: cgroup id (u64) → this */
+	u32 id;
+	u8  state;               /* enum enf_state */
+	u8  pad[3];
+};
+
+struct enf_docker_id {           /* map `prepared`: this → subject id (u32) */
+	char hex[ENF_DOCKER_ID];
+};
+
+struct enf_inode_key {           /* map `objects`: this → struct enf_object */
+	u64 inode;
+	u32 device;              /* the kernel's s_dev: major << 20 | minor */
+	u32 generation;
+};
+
+struct enf_object {
+	u32 id;
+	u32 has_inner;           /* 1: another object lies beneath this one, so the mount root does not settle it: walk */
+};
+
+struct enf_device_key {          /* map `filesystems`: this → u32 1; only there is a walk worth its cost */
+	u32 generation;
+	u32 device;
+};
+
+struct enf_row_key {             /* map `rows`: this → struct enf_row; object 0 is the subject's default row */
+	u32 generation;
+	u32 subject;
+	u32 object;
+};
+
+struct enf_row {
+	u8 granted;              /* enum enf_access bits */
+	u8 mode;                 /* enum enf_mode for what is not granted */
+	u8 pad[2];
+};
+
+struct enf_net_key {             /* map `net_subjects`: this → struct enf_net_subject */
+	u32 generation;
+	u32 subject;
+};
+
+struct enf_net_subject {
+	u32 profile;             /* containers with the same network grants share a profile */
+	u32 home;                /* network id that an external attempt is counted for */
+	u8  governed;            /* 0: no network rule concerns it */
+	u8  mode;
+	u8  pad[2];
+};
+
+struct enf_address {             /* IPv6, or IPv4 as ::ffff:a.b.c.d: both families are one */
+	u8 bytes[16];
+};
+
+struct enf_endpoint_key {        /* map `endpoints`: whose address is this? */
+	struct enf_address address;
+	u32 generation;
+};
+
+struct enf_endpoint {
+	u32 subject;             /* a container, or ENF_HOST */
+	u32 network;
+};
+
+struct enf_net_row_key {         /* map `net_rows`: this → struct enf_ports */
+	u32 generation;
+	u32 profile;
+	u32 target_kind;         /* enum enf_target */
+	u32 target;              /* network id or subject id */
+};
+
+struct enf_cidr_key {            /* LPM map `cidrs`: this → struct enf_ports; prefixlen counts generation and profile */
+	u32 prefixlen;
+	u32 generation;
+	u32 profile;
+	struct enf_address address;
+};
+
+struct enf_port_range {
+	u16 first, last;         /* inclusive; ICMP has no ports and uses 0-65535 */
+	u16 protocol;            /* IPPROTO_*, or ENF_PROTO_ANY */
+	u16 pad;
+};
+
+struct enf_ports {               /* count 0 grants nothing (an `except`) */
+	u32 count;
+	u32 pad;
+	struct enf_port_range ranges[ENF_MAX_RANGES];
+};
+
+struct enf_subnet_key {          /* LPM map `subnets`: this → network id (u32); prefixlen counts generation */
+	u32 prefixlen;
+	u32 generation;
+	struct enf_address address;
+};
+
+struct enf_member_key {          /* map `members`: this → u32 1 */
+	u32 generation;
+	u32 subject;
+	u32 network;
+};
+
+struct enf_count_key {           /* per-CPU map `counts`: this → u64 */
+	u32 subject;
+	u32 object;              /* data object id, or network id */
+	u32 peer;                /* INSIDE: the subject that holds the destination, 0 if none does */
+	u8  class_;              /* enum enf_class */
+	u8  access;              /* enum enf_access bits that were asked for and not granted */
+	u8  verdict;
+	u8  hook;
+};
+
+struct enf_loss_key {            /* per-CPU map `losses`: this → u64 */
+	u32 subject;
+	u32 cause;               /* enum enf_cause */
+};
+
+struct enf_event {               /* one record of the ring */
+	u64 ts_ns;               /* CLOCK_BOOTTIME */
+	u64 cgroup_id;
+	u64 inode;
+	u32 device;
+	u32 subject;
+	u32 object;
+	u32 peer;
+	u32 generation;
+	u32 count;               /* identical violations that this record stands for */
+	u32 pid, tid, uid;
+	s32 error;               /* REFUSED: the errno that the system call returned, negative; else 0 */
+	s32 dirfd;               /* REFUSED: the directory that a relative path starts from */
+	u8  hook, mechanism, verdict, class_;
+	u8  asked, granted, mode, protocol;
+	u16 port;
+	u16 path_len;            /* bytes used in path; ENF_PATH means that it was cut */
+	struct enf_address address;
+	char comm[ENF_COMM];
+	char path[ENF_PATH];     /* components leaf first; REFUSED: the path as the program gave it; BORN: the docker id */
+};
+
+#endif
