@@ -55,6 +55,11 @@ enum enf_reserved {              /* subject ids with a fixed meaning; the agent 
 	ENF_FIRST_ID = 16,
 };
 
+enum enf_unplaced {              /* object ids of what cannot be placed; nothing grants them, so they are denied */
+	ENF_TOO_DEEP = 1,        /* more than ENF_MAX_DEPTH directories below the root of a protected filesystem */
+	ENF_DETACHED = 2,        /* a file that the kernel holds without its directory (open by handle) */
+};
+
 enum enf_cause {                 /* why a counted violation has no record */
 	ENF_LOST_RING = 1,       /* the ring was full */
 	ENF_LOST_COUNTS = 2,     /* the counts map was full: the violation is counted here only */
@@ -62,13 +67,16 @@ enum enf_cause {                 /* why a counted violation has no record */
 	ENF_SUPPRESSED_REPEAT = 4,
 };
 
+#define ENF_PATH_CUT 0x8000
+
 enum enf_target { ENF_TO_NETWORK = 1, ENF_TO_SUBJECT = 2 };   /* what a connection may be granted to, CIDRs aside */
 
 #define ENF_DOCKER_ID 64         /* a container id as Docker writes it: 64 hex digits */
 #define ENF_COMM 16              /* TASK_COMM_LEN */
-#define ENF_PATH 256             /* bytes of path kept as evidence, leaf first, NUL after each component */
+#define ENF_NAME 256             /* NAME_MAX + 1: a component is kept whole */
+#define ENF_PATH 512             /* bytes of path kept as evidence, leaf first, NUL after each component */
 #define ENF_MAX_RANGES 15        /* port ranges of one grant: the value stays within two cache lines */
-#define ENF_MAX_DEPTH 64         /* directories walked upwards; past it a governed container is denied */
+#define ENF_MAX_DEPTH 512        /* directories walked upwards; past it a governed container is denied */
 #define ENF_PROTO_ANY 0
 
 struct enf_config {              /* map `config`, one slot */
@@ -212,7 +220,7 @@ struct enf_event {               /* one record of the ring */
 	u8  hook, mechanism, verdict, class_;
 	u8  asked, granted, mode, protocol;
 	u16 port;
-	u16 path_len;            /* bytes used in path; ENF_PATH means that it was cut */
+	u16 path_len;            /* bytes used in path; the top bit says that its upper end is missing */
 	struct enf_address address;
 	char comm[ENF_COMM];
 	char path[ENF_PATH];     /* components leaf first; REFUSED: the path as the program gave it; BORN: the docker id */

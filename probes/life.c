@@ -1,0 +1,96 @@
+/* A container's life: its cgroup appears, its first program starts, its cgroup goes. */
+
+/*
+ * True if no byte is outside '0'..'f'. That tells an id from a systemd unit's name, which has a dot in it. Eight bytes at
+ * a time and without a branch: a byte-wise test makes the verifier follow 2^64 paths.
+ */
+static __always_inline bool enf_looks_hex(const struct enf_docker_id *id)
+{
+	const u64 ones = 0x0101010101010101, tops = ones * 0x80, *word = (const u64 *)id->hex;
+	u64 bad = 0;
+
+	for (int i = 0; i < ENF_DOCKER_ID / 8; i++)
+		bad |= word[i] | (word[i] + ones * (0x7f - 'f')) | ~(word[i] + ones * (0x80 - '0'));
+	return !(bad & tops);
+}
+
+/* Reads the Docker id from a cgroup's name: 64 hex digits, or docker-<id>.scope under systemd. False if it is neither. */
+static __always_inline bool enf_docker_id_of(const char *name, struct enf_docker_id *id)
+{
+	char text[ENF_DOCKER_ID + 16] = {};
+	long n = bpf_probe_read_kernel_str(text, sizeof(text), name);
+	const u32 scope = sizeof("docker-") - 1;
+
+	if (n == ENF_DOCKER_ID + 1)
+		bpf_probe_read_kernel(id, sizeof(*id), name);
+	else if (n == scope + ENF_DOCKER_ID + sizeof(".scope") && text[0] == 'd' && text[6] == '-' &&
+		 text[scope + ENF_DOCKER_ID] == '.')
+		bpf_probe_read_kernel(id, sizeof(*id), name + scope);
+	else
+		return false;
+	return enf_looks_hex(id);
+}
+
+/*
+ * A cgroup is made. One under a subject's is that subject; one with a Docker id is the subject that the agent prepared at
+ * Docker's create event, or unnamed. It stays pending: runc works in it before the container's first program runs.
+ */
+RAW_TRACEPOINT_PROBE(cgroup_mkdir)
+{
+	struct cgroup *cgroup = (struct cgroup *)ctx->args[0];
+	struct cgroup_root *root = ENF_GET(0, cgroup, root);
+	struct kernfs_node *node = ENF_GET(0, cgroup, kn), *above;
+	struct enf_subject born = {.id = ENF_UNNAMED, .state = ENF_PENDING}, *parent;
+	struct enf_docker_id docker __attribute__((aligned(8))) = {};
+	struct enf_event *e;
+	u64 id = ENF_GET(0, node, id), above_id;
+	u32 *prepared_id;
+
+	if (ENF_GET(0, root, hierarchy_id))
+		return 0;            /* a version 1 hierarchy: the kernel judges by the version 2 id */
+	above = ENF_GET(0, node, parent);
+	above_id = above ? ENF_GET(0, above, id) : 0;
+	parent = subjects.lookup(&above_id);
+	if (parent) {
+		born = *parent;
+		subjects.update(&id, &born);
+		return 0;
+	}
+	if (!enf_docker_id_of(ENF_GET(0, node, name), &docker))
+		return 0;
+	prepared_id = prepared.lookup(&docker);
+	if (prepared_id)
+		born.id = *prepared_id;
+	subjects.update(&id, &born);
+
+	e = enf_begin(born.id, enf_generation(), ENF_HOOK_BORN, 0);
+	if (!e)
+		return 0;
+	e->cgroup_id = id;
+	e->path_len = ENF_DOCKER_ID;
+	__builtin_memcpy(e->path, docker.hex, ENF_DOCKER_ID);
+	enf_end(e);
+	return 0;
+}
+
+/* A program starts: if it is the first one outside the host's mount namespace, the container is governed from now on. */
+RAW_TRACEPOINT_PROBE(sched_process_exec)
+{
+	u64 cgroup = bpf_get_current_cgroup_id();
+	struct enf_subject *s = subjects.lookup(&cgroup);
+
+	if (s && s->state == ENF_PENDING && enf_outside_host())
+		s->state = ENF_ARMED;
+	return 0;
+}
+
+/* A cgroup goes. */
+RAW_TRACEPOINT_PROBE(cgroup_rmdir)
+{
+	struct cgroup *cgroup = (struct cgroup *)ctx->args[0];
+	struct kernfs_node *node = ENF_GET(0, cgroup, kn);
+	u64 id = ENF_GET(0, node, id);
+
+	subjects.delete(&id);
+	return 0;
+}

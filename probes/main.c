@@ -1,0 +1,13 @@
+/* The one translation unit. offsets.h is generated from BTF for the running kernel (see kernel.h). */
+#include "offsets.h"
+#include "contract.h"
+#include "kernel.h"
+#include "maps.h"
+#include "decide.h"
+#include "subject.h"
+#include "object.h"
+#include "emit.h"
+#include "file.c"
+#include "syscall.c"
+#include "net.c"
+#include "life.c"

@@ -1,0 +1,24 @@
+/* The maps. Each is pinned; the agent fills them through libbpf and never needs the compiler again. */
+#ifndef ENF_MAPS_H
+#define ENF_MAPS_H
+
+/* Sizes leave two generations of 10,000 subjects with ten rows each side by side. */
+BPF_TABLE("array", u32, struct enf_config, config, 1);
+BPF_TABLE("hash", u64, struct enf_subject, subjects, 32768);
+BPF_TABLE("hash", struct enf_docker_id, u32, prepared, 16384);
+BPF_TABLE("hash", struct enf_inode_key, struct enf_object, objects, 131072);
+BPF_TABLE("hash", struct enf_device_key, u32, filesystems, 32768);
+BPF_TABLE("hash", struct enf_row_key, struct enf_row, rows, 262144);
+BPF_TABLE("hash", struct enf_net_key, struct enf_net_subject, net_subjects, 32768);
+BPF_F_TABLE("hash", struct enf_net_row_key, struct enf_ports, net_rows, 65536, BPF_F_NO_PREALLOC);
+BPF_TABLE("hash", struct enf_endpoint_key, struct enf_endpoint, endpoints, 65536);
+BPF_TABLE("hash", struct enf_member_key, u32, members, 65536);
+BPF_F_TABLE("lpm_trie", struct enf_cidr_key, struct enf_ports, cidrs, 262144, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct enf_subnet_key, u32, subnets, 8192, BPF_F_NO_PREALLOC);
+
+/* What the kernel writes: counts and losses are exact whatever happens to the records in the ring. */
+BPF_TABLE("percpu_hash", struct enf_count_key, u64, counts, 65536);
+BPF_TABLE("percpu_hash", struct enf_loss_key, u64, losses, 32768);
+BPF_RINGBUF_OUTPUT(events, 2048);        /* pages: 8 MiB, some 13,000 records between two drains */
+
+#endif

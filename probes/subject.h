@@ -1,0 +1,34 @@
+/* Who is asking? A subject is a container: every cgroup under it, whatever namespaces its processes enter. */
+#ifndef ENF_SUBJECT_H
+#define ENF_SUBJECT_H
+
+static __always_inline u32 enf_generation(void)
+{
+	u32 slot = 0;
+	struct enf_config *c = config.lookup(&slot);
+
+	return c ? c->generation : 0;
+}
+
+/* The subject of the current task, or 0: a host process, or a container that is still being made by runc. */
+static __always_inline struct enf_subject *enf_current_subject(void)
+{
+	u64 cgroup = bpf_get_current_cgroup_id();
+	struct enf_subject *s = subjects.lookup(&cgroup);
+
+	return s && s->state == ENF_ARMED ? s : 0;
+}
+
+/* True if the current task lives in another mount namespace than the host, so runc has finished its mounts. */
+static __always_inline bool enf_outside_host(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct nsproxy *proxy = ENF_GET(0, task, nsproxy);
+	struct mnt_namespace *mounts = proxy ? ENF_GET(0, proxy, mnt_ns) : 0;
+	u32 slot = 0;
+	struct enf_config *c = config.lookup(&slot);
+
+	return mounts && c && ENF_GET(0, mounts, ns.inum) != c->host_mnt_ns;
+}
+
+#endif

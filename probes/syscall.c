@@ -1,0 +1,164 @@
+/*
+ * The mechanism for kernels that refuse LSM and fmod_ret programs: look at what a system call returned, before the task
+ * is back in user space. The descriptor exists by then, so this detects and punishes; it does not prevent (FACTS: another
+ * thread of the same process may have used it).
+ */
+
+enum enf_syscall { ENF_SYS_OTHER, ENF_SYS_OPEN, ENF_SYS_OPEN_HANDLE, ENF_SYS_CONNECT };
+
+struct enf_call {
+	enum enf_syscall what;
+	int dirfd;
+	unsigned long path;      /* user address */
+	u32 flags;               /* open flags, where the registers hold them */
+};
+
+#define ENF_AT_FDCWD (-100)
+
+/* x86-64 system call numbers: arch/x86/entry/syscalls/syscall_64.tbl */
+static __always_inline void enf_call_64(struct pt_regs *regs, long nr, struct enf_call *c)
+{
+	c->what = ENF_SYS_OPEN;
+	c->dirfd = ENF_AT_FDCWD;
+	switch (nr) {
+	case 2:                      /* open(path, flags) */
+		c->path = ENF_GET(0, regs, di);
+		c->flags = ENF_GET(0, regs, si);
+		break;
+	case 85:                     /* creat(path) */
+		c->path = ENF_GET(0, regs, di);
+		c->flags = ENF_O_TRUNC;
+		break;
+	case 257:                    /* openat(dirfd, path, flags) */
+		c->flags = ENF_GET(0, regs, dx);
+		/* fallthrough */
+	case 437:                    /* openat2(dirfd, path, how) */
+		c->dirfd = ENF_GET(0, regs, di);
+		c->path = ENF_GET(0, regs, si);
+		break;
+	case 304:                    /* open_by_handle_at(mount_fd, handle, flags) */
+		c->what = ENF_SYS_OPEN_HANDLE;
+		c->flags = ENF_GET(0, regs, dx);
+		break;
+	case 42:
+		c->what = ENF_SYS_CONNECT;
+		c->dirfd = ENF_GET(0, regs, di);
+		break;
+	default:
+		c->what = ENF_SYS_OTHER;
+	}
+}
+
+/* 32-bit numbers of the same calls: arch/x86/entry/syscalls/syscall_32.tbl (102 is the socketcall multiplexer) */
+static __always_inline void enf_call_32(struct pt_regs *regs, long nr, struct enf_call *c)
+{
+	c->what = ENF_SYS_OPEN;
+	c->dirfd = ENF_AT_FDCWD;
+	switch (nr) {
+	case 5:
+		c->path = ENF_GET(0, regs, bx);
+		c->flags = ENF_GET(0, regs, cx);
+		break;
+	case 8:
+		c->path = ENF_GET(0, regs, bx);
+		c->flags = ENF_O_TRUNC;
+		break;
+	case 295:
+		c->flags = ENF_GET(0, regs, dx);
+		/* fallthrough */
+	case 437:
+		c->dirfd = ENF_GET(0, regs, bx);
+		c->path = ENF_GET(0, regs, cx);
+		break;
+	case 342:
+		c->what = ENF_SYS_OPEN_HANDLE;
+		c->flags = ENF_GET(0, regs, dx);
+		break;
+	case 362:
+		c->what = ENF_SYS_CONNECT;
+		c->dirfd = ENF_GET(0, regs, bx);
+		break;
+	default:
+		c->what = ENF_SYS_OTHER;
+	}
+}
+
+static __always_inline bool enf_may_concern(long nr)
+{
+	switch (nr) {
+	case 2: case 5: case 8: case 42: case 85: case 257: case 295: case 304: case 342: case 362: case 437:
+		return true;
+	}
+	return false;
+}
+
+static __always_inline struct file *enf_file_of(struct task_struct *task, u32 fd)
+{
+	struct files_struct *files = ENF_GET(0, task, files);
+	struct fdtable *table = files ? ENF_GET(0, files, fdt) : 0;
+	struct file **slots, *file = 0;
+
+	if (!table || fd >= ENF_GET(0, table, max_fds))
+		return 0;
+	slots = ENF_GET(0, table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	return file;
+}
+
+/*
+ * Something else refused: a read-only mount (the guide mounts config volumes so) or the file's own mode. The attempt is
+ * still one; only its path is known, so the agent judges it: nothing is decided here.
+ */
+static __always_inline void enf_refused(struct enf_subject *s, const struct enf_call *c, long error)
+{
+	struct enf_event *e = enf_begin(s->id, enf_generation(), ENF_HOOK_REFUSED, ENF_BY_MOUNT);
+	long n;
+
+	if (!e)
+		return;
+	e->error = error;
+	e->dirfd = c->dirfd;
+	e->class_ = ENF_CLASS_DATA;
+	e->asked = enf_access_of((c->flags + 1) & 3, c->flags);
+	n = bpf_probe_read_user_str(e->path, ENF_PATH, (void *)c->path);
+	e->path_len = n > 0 && n < ENF_PATH ? n : ENF_PATH_CUT | ENF_PATH;
+	enf_end(e);
+}
+
+/* A system call returns to a task: if it opened a file or reached a unix socket, judge what it got. */
+RAW_TRACEPOINT_PROBE(sys_exit)
+{
+	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	long result = (long)ctx->args[1], nr = ENF_GET(0, regs, orig_ax);
+	struct task_struct *task;
+	struct enf_subject *s;
+	struct enf_call c = {};
+	struct file *file;
+	u32 asked;
+
+	if (!enf_may_concern(nr))
+		return 0;
+	s = enf_current_subject();
+	if (!s)
+		return 0;
+	task = (struct task_struct *)bpf_get_current_task();
+	if (ENF_GET(0, task, thread_info.status) & ENF_TS_COMPAT)
+		enf_call_32(regs, nr, &c);
+	else
+		enf_call_64(regs, nr, &c);
+	if (c.what != ENF_SYS_OPEN && c.what != ENF_SYS_OPEN_HANDLE)
+		return 0;
+	if (result < 0) {
+		if (c.path && (result == -ENF_EROFS || result == -ENF_EACCES))
+			enf_refused(s, &c, result);
+		return 0;
+	}
+	file = enf_file_of(task, result);
+	if (!file)
+		return 0;
+	asked = enf_access_of(ENF_GET(0, file, f_mode), ENF_GET(0, file, f_flags) | c.flags);
+	if (enf_answer_file(0, s, &file->f_path, c.what == ENF_SYS_OPEN_HANDLE, asked, ENF_HOOK_OPEN,
+			    ENF_BY_TRACEPOINT) == ENF_KILLED)
+		bpf_send_signal(ENF_SIGKILL);
+	return 0;
+}
