@@ -1,0 +1,199 @@
+"""The format of the journal: one line is one ``AttemptLine`` or one ``NoticeLine``, in JSON.
+
+What the Elastic Common Schema has a field for is there (https://www.elastic.co/guide/en/ecs/current/ecs-field-reference.html);
+what only we know is under ``enforcer``. ``enforcer.edges.ecs`` fills and reads these.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from enforcer.core.model import Kind
+
+SCHEMA: Literal[1] = 1
+"""Raised when a line's meaning changes. A reader refuses a schema that it does not know."""
+
+
+class _Section(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One object of a document; what has its default is left out of the line."""
+
+
+class Ecs(_Section, frozen=True):
+    """``ecs.*``"""
+
+    version: str
+
+
+class EventSection(_Section, frozen=True):
+    """``event.*``, common to both kinds of line; ``dataset`` tells them apart."""
+
+    kind: str
+    category: tuple[str, ...]
+    type: tuple[str, ...]
+    action: str
+    outcome: str
+    sequence: int
+    module: Literal["enforcer"]
+
+
+class AttemptEventSection(EventSection, frozen=True):
+    """``event.*`` of an attempt."""
+
+    dataset: Literal["enforcer.attempt"]
+
+
+class NoticeEventSection(EventSection, frozen=True):
+    """``event.*`` of a notice."""
+
+    dataset: Literal["enforcer.notice"]
+
+
+class ImageSection(_Section, frozen=True):
+    """``container.image.*``"""
+
+    name: str
+
+
+class ContainerSection(_Section, frozen=True):
+    """``container.*``"""
+
+    id: str
+    name: str
+    image: ImageSection
+    labels: dict[str, str] = {}
+
+
+class ThreadSection(_Section, frozen=True):
+    """``process.thread.*``"""
+
+    id: int
+
+
+class ProcessSection(_Section, frozen=True):
+    """``process.*``; ids as the host sees them."""
+
+    pid: int
+    thread: ThreadSection
+    name: str
+
+
+class UserSection(_Section, frozen=True):
+    """``user.*``; the uid in decimal, a keyword in ECS."""
+
+    id: str
+
+
+class FileSection(_Section, frozen=True):
+    """``file.*``; ``path`` is relative to the object's root. Numbers in decimal: JSON readers lose bits over 2**53."""
+
+    path: str
+    inode: str
+    device: str
+
+
+class DestinationSection(_Section, frozen=True):
+    """``destination.*``; ``domain`` repeats the peer's name, under which Docker resolves it."""
+
+    ip: str
+    port: int
+    domain: str = ""
+
+
+class NetworkSection(_Section, frozen=True):
+    """``network.*``; ``name`` is the Docker network, ``iana_number`` the protocol's."""
+
+    transport: str
+    iana_number: str
+    type: str
+    name: str = ""
+
+
+class RuleSection(_Section, frozen=True):
+    """``rule.*``; the rules that the answering row comes from."""
+
+    id: tuple[str, ...]
+
+
+class ObjectSection(_Section, frozen=True):
+    """``enforcer.object.*``"""
+
+    kind: Kind
+    name: str
+
+
+class AttemptSection(_Section, frozen=True):
+    """``enforcer.*`` of an attempt."""
+
+    schema: Literal[1]
+    access: tuple[str, ...]
+    granted: tuple[str, ...]
+    mode: str
+    verdict: str
+    mechanism: str
+    hook: str
+    generation: int
+    policy: str
+    count: int
+    errno: int = 0
+    networks: tuple[str, ...] = ()
+    internal: tuple[str, ...] = ()
+    object: ObjectSection | None = None
+    cut: bool = False
+    external: bool = False
+    peer: str = ""
+    host: bool = False
+
+
+class NoticeSection(_Section, frozen=True):
+    """``enforcer.*`` of a notice."""
+
+    schema: Literal[1]
+    fields: dict[str, str | int] = {}
+
+
+class AttemptLine(_Section, frozen=True):
+    """A journal line that holds an ``Event``."""
+
+    timestamp: str = msgspec.field(name="@timestamp")
+    message: str
+    ecs: Ecs
+    event: AttemptEventSection
+    container: ContainerSection
+    process: ProcessSection
+    user: UserSection
+    enforcer: AttemptSection
+    file: FileSection | None = None
+    destination: DestinationSection | None = None
+    network: NetworkSection | None = None
+    rule: RuleSection | None = None
+
+
+class NoticeLine(_Section, frozen=True):
+    """A journal line that holds a ``Notice``."""
+
+    timestamp: str = msgspec.field(name="@timestamp")
+    message: str
+    ecs: Ecs
+    event: NoticeEventSection
+    enforcer: NoticeSection
+
+
+class HeaderEvent(msgspec.Struct):
+    """``event.*`` as far as the kind of line needs it."""
+
+    dataset: str
+
+
+class HeaderOurs(msgspec.Struct):
+    """``enforcer.*`` as far as the schema needs it."""
+
+    schema: int
+
+
+class Header(msgspec.Struct):
+    """The part of a line that every schema of ours has and will have."""
+
+    event: HeaderEvent
+    enforcer: HeaderOurs

@@ -1,0 +1,215 @@
+"""The ECS mapping: nothing is lost, nothing raw reaches a terminal, and nothing that is not ours is believed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Process, Who
+from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
+from enforcer.core.words import escape, unescape
+from enforcer.edges.ecs import decode, encode, from_ecs, to_ecs
+from enforcer.errors import EdgeError
+
+U32 = st.integers(0, 2**32 - 1)
+U64 = st.integers(0, 2**64 - 1)
+KERNEL_TEXT = st.binary(max_size=24).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+ANY_TEXT = st.text(alphabet=st.characters(), max_size=24) | st.sampled_from(
+    ["a\nb", "\x1b[2J", "👩\u200d🚀", "\ud800", "\\x41"]
+)
+TEXT = KERNEL_TEXT | ANY_TEXT
+TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+ACCESS = st.integers(0, 15).map(Access)
+TIMES = st.integers(0, 253_402_300_799_999_999_999)  # to the end of the year 9999
+WHO = st.builds(
+    Who, id=TEXT, name=TEXT, image=TEXT, labels=st.dictionaries(TEXT, TEXT, max_size=3), networks=TEXTS, internal=TEXTS
+)
+FILES = st.builds(
+    FileAttempt,
+    object=st.builds(ObjectId, st.sampled_from(Kind), TEXT),
+    path=TEXT,
+    inode=U64,
+    device=U32,
+    cut=st.booleans(),
+)
+ADDRESSES = st.ip_addresses().map(str)
+CONNECTS = st.builds(
+    NetAttempt,
+    address=ADDRESSES,
+    port=st.integers(0, 65535),
+    protocol=st.integers(0, 255),
+    network=TEXT,
+    external=st.booleans(),
+    peer=TEXT,
+    host=st.booleans(),
+)
+EVENTS = st.builds(
+    Event,
+    sequence=U64,
+    time_ns=TIMES,
+    who=WHO,
+    process=st.builds(Process, pid=U32, tid=U32, uid=U32, name=TEXT),
+    attempt=FILES | CONNECTS,
+    asked=ACCESS,
+    granted=ACCESS,
+    mode=st.sampled_from(Mode),
+    verdict=st.sampled_from(Verdict),
+    mechanism=st.sampled_from(Mechanism),
+    hook=st.sampled_from(Hook),
+    generation=U32,
+    policy=st.text("0123456789abcdef", max_size=64),
+    rule=TEXTS,
+    count=st.integers(1, 2**63),
+    errno=st.integers(0, 4095),
+)
+NOTICES = st.builds(
+    Notice,
+    sequence=U64,
+    time_ns=TIMES,
+    action=TEXT,
+    message=TEXT,
+    outcome=st.sampled_from(["success", "failure", "unknown"]) | TEXT,
+    fields=st.dictionaries(TEXT, TEXT | U64, max_size=4),
+)
+SAMPLE = Event(
+    sequence=7,
+    time_ns=1_763_431_200_000_000_001,
+    who=Who(id="ab" * 32, name="mcp-01", image="agent:1", networks=("mcp-internal",), internal=("mcp-internal",)),
+    process=Process(pid=31, tid=32, uid=1001, name="cat\x1b]0;x\x07"),
+    attempt=FileAttempt(ObjectId(Kind.VOLUME, "mcp-02-data"), "a\nb\udcff", inode=2**63 + 1, device=8 << 20 | 1),
+    asked=Access.WRITE,
+    granted=Access.NONE,
+    mode=Mode.ENFORCE,
+    verdict=Verdict.DENIED,
+    mechanism=Mechanism.LSM,
+    hook=Hook.OPEN,
+    generation=3,
+    policy="cd" * 32,
+    count=2,
+)
+
+
+def strings_of(value):
+    """Every string in a JSON document, keys included."""
+    if isinstance(value, dict):
+        return [s for k, v in value.items() for s in (k, *strings_of(v))]
+    if isinstance(value, list | tuple):
+        return [s for v in value for s in strings_of(v)]
+    return [value] if isinstance(value, str) else []
+
+
+@given(item=EVENTS | NOTICES)
+def test_a_document_gives_back_the_very_event(item):
+    """``from_ecs`` is the inverse of ``to_ecs`` for every event and notice, whatever a container called its files."""
+    assert from_ecs(to_ecs(item)) == item
+
+
+@given(item=EVENTS | NOTICES)
+def test_a_line_survives_any_json_parser(item):
+    """What another tool parses and writes again is still the same event: plain JSON, no bit lost, one line."""
+    line = encode(item, item.sequence)
+    assert line.count(b"\n") == 1
+    assert decode(json.dumps(json.loads(line)).encode()) == item
+
+
+@given(item=EVENTS | NOTICES)
+def test_no_line_can_move_a_cursor(item):
+    """No control character, bidirectional control, line separator or lone surrogate is in any string of a document."""
+    assert all(s.isprintable() for s in strings_of(json.loads(encode(item, 1))))
+
+
+@given(text=TEXT)
+def test_escape_is_reversible(text):
+    """``unescape`` gives back what ``escape`` was given, and kernel bytes that are no UTF-8 show as bytes."""
+    assert unescape(escape(text)) == text
+
+
+def test_a_byte_that_is_no_utf8_reads_as_that_byte():
+    """The kernel's byte 0xff is shown as \\xff, the character U+0085 as \\u0085, and a backslash doubles."""
+    raw = b"\xff\\".decode("utf-8", "surrogateescape")
+    assert escape(raw + "\x85") == "\\xff\\\\\\u0085"
+
+
+@pytest.mark.parametrize("text", ["\\q", "\\x4", "tail\\", "\\U00110000"])
+def test_an_escape_that_we_never_write_is_refused(text):
+    """A line that somebody edited by hand is not guessed at."""
+    with pytest.raises(ValueError):
+        unescape(text)
+
+
+def test_the_fields_are_where_ecs_has_them():
+    """A reader that knows ECS finds time, container, process, file and outcome without knowing us."""
+    document = to_ecs(SAMPLE)
+    assert document["@timestamp"] == "2025-11-18T02:00:00.000000001Z"
+    assert document["message"] == (
+        "mcp-01 tried to write volume mcp-02-data at a\\x0ab\\xff with cat\\x1b]0;x\\x07: denied by lsm, 2 times"
+    )
+    assert document["event"]["kind"] == "alert"
+    assert document["event"]["outcome"] == "failure"
+    assert document["event"]["category"] == ["file", "intrusion_detection"]
+    assert document["container"]["name"] == "mcp-01"
+    assert document["process"] == {"pid": 31, "thread": {"id": 32}, "name": "cat\\x1b]0;x\\x07"}
+    assert document["file"] == {"path": "a\\x0ab\\xff", "inode": str(2**63 + 1), "device": str(8 << 20 | 1)}
+    assert document["enforcer"]["object"] == {"kind": "volume", "name": "mcp-02-data"}
+    assert (document["enforcer"]["verdict"], document["enforcer"]["access"]) == ("denied", ["write"])
+
+
+def test_a_connection_names_its_destination():
+    """IPv6 destinations, transport and the network that would have been left are in their ECS fields."""
+    attempt = NetAttempt("2001:db8::1", 443, 6, network="mcp-internal", external=True)
+    document = to_ecs(Event(**{**SAMPLE.__dict__, "attempt": attempt, "asked": Access.CONNECT, "count": 1}))
+    assert document["destination"] == {"ip": "2001:db8::1", "port": 443}
+    assert document["network"] == {"transport": "tcp", "iana_number": "6", "type": "ipv6", "name": "mcp-internal"}
+    assert "connect to [2001:db8::1]:443/tcp outside mcp-internal" in document["message"]
+
+
+def changed(path, value):
+    """The sample's document with one field set, or removed where ``value`` is None."""
+    document = json.loads(encode(SAMPLE, 7))
+    *parents, last = path.split("/")
+    section = document
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    if value is None:
+        del section[last]
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{}", "not a record of this journal"),
+        (b'{"event": {"dataset": "nginx"}}', "not a record of this journal"),
+        (b"half a li", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"\0" * 64, "not JSON"),
+        (b'{"a":' + b"[" * 100_000, "not JSON"),
+        (changed("enforcer/schema", 2), "schema 2 is unknown"),
+        (changed("enforcer/verdict", "maybe"), "'maybe' is none of allowed, observed, denied, killed"),
+        (changed("enforcer/access", ["read", "fly"]), "'fly' is none of"),
+        (changed("event/module", "auditd"), "module"),
+        (changed("@timestamp", "yesterday"), "not a time"),
+        (changed("@timestamp", "2025-13-18T02:00:00.000000001Z"), "month"),
+        (changed("file/inode", "x"), "invalid literal"),
+        (changed("file/path", "\\q"), "an escape"),
+        (changed("file", None), "neither file"),
+        (changed("container", None), "container"),
+        (changed("process/pid", "31"), "pid"),
+    ],
+)
+def test_what_is_not_ours_is_refused_with_the_reason(line, reason):
+    """A foreign line, a damaged one or one of a newer schema raises ``EdgeError`` in one line that says why."""
+    with pytest.raises(EdgeError, match=reason) as caught:
+        decode(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_document_that_no_json_holds_is_refused():
+    """``from_ecs`` refuses values that JSON has no form for, and strings that are no Unicode."""
+    for document in ({"event": object()}, {"event": "\ud800"}):
+        with pytest.raises(EdgeError):
+            from_ecs(document)
