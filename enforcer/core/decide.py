@@ -1,0 +1,161 @@
+"""The decision in Python: what the kernel answers, without a kernel. Replay, ``explain`` and ``matrix`` ask here.
+
+``decide`` and ``ports_allow`` are the twins of ``probes/decide.h`` (tests/contract holds them together); ``judge_*``
+follow the lookups of the probes over an ``Image``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from enforcer.core.ids import Reserved
+from enforcer.core.image import (
+    MAX_RANGES,
+    CidrKey,
+    Endpoint,
+    EndpointKey,
+    Image,
+    InodeKey,
+    MemberKey,
+    NetKey,
+    NetRowKey,
+    NetSubject,
+    Ports,
+    RowKey,
+    SubnetKey,
+    Table,
+    Target,
+    packed,
+)
+from enforcer.core.model import Access, Inode, Mode, Verdict
+
+_MAPPED = b"\x00" * 10 + b"\xff\xff"
+_ANY = (b"\x00" * 16, _MAPPED + b"\x00" * 4)
+_LOOPBACK6 = b"\x00" * 15 + b"\x01"
+_LOOPBACK4 = _MAPPED + b"\x7f"
+
+
+class FileJudgement(NamedTuple):
+    """What becomes of an access to a file. ``object`` 0: it belongs to no protected object."""
+
+    verdict: Verdict
+    object: int
+    granted: Access
+    mode: Mode
+
+
+class NetJudgement(NamedTuple):
+    """What becomes of a connection. ``network``: the one that the destination is on; if ``external``, the one left.
+
+    ``peer`` is the subject that holds the address (0: none), ``host`` that the host does.
+    """
+
+    verdict: Verdict
+    external: bool
+    network: int
+    peer: int
+    host: bool
+    mode: Mode
+    granted: Access
+
+
+class _Attempt(NamedTuple):
+    address: bytes
+    protocol: int
+    port: int
+    endpoint: Endpoint | None
+
+
+def decide(granted: int, asked: int, mode: int) -> Verdict:
+    """enf_decide: allowed if ``asked`` is within ``granted``, else what the mode says; an unknown mode denies."""
+    if not asked & ~granted:
+        return Verdict.ALLOWED
+    return Verdict.OBSERVED if mode == Mode.MONITOR else Verdict.DENIED
+
+
+def ports_allow(ports: Ports, protocol: int, port: int) -> bool:
+    """enf_ports_allow: does a range hold this protocol and port? A malformed count grants nothing."""
+    if ports.count > MAX_RANGES:
+        return False
+    return any(r.protocol in (0, protocol) and r.first <= port <= r.last for r in ports.ranges[: ports.count])
+
+
+def judge_object(image: Image, *, subject: int, number: int, asked: Access) -> FileJudgement:
+    """May ``subject`` do this with the data object ``number``? Its row, else its default row, else it is denied."""
+    row = image.rows.get(RowKey(image.generation, subject, number))
+    row = row or image.rows.get(RowKey(image.generation, subject, 0))
+    if row is None:
+        return FileJudgement(Verdict.DENIED, number, Access.NONE, Mode.ENFORCE)
+    return FileJudgement(decide(row.granted, asked, row.mode), number, Access(row.granted), Mode(row.mode))
+
+
+def judge_file(image: Image, *, subject: int, inodes: Iterable[Inode], asked: Access) -> FileJudgement:
+    """May ``subject`` open a file? ``inodes``: the file, then its directories upwards; the nearest object answers."""
+    for inode in inodes:
+        found = image.objects.get(InodeKey(inode.inode, inode.device, image.generation))
+        if found is not None:
+            return judge_object(image, subject=subject, number=found.id, asked=asked)
+    return FileJudgement(Verdict.ALLOWED, 0, asked, Mode.MONITOR)
+
+
+def judge_net(image: Image, *, subject: int, address: str | bytes, protocol: int, port: int) -> NetJudgement:
+    """May ``subject`` connect there? Loopback and its own addresses always; then rows and CIDRs, grants adding up."""
+    raw = packed(address)
+    endpoint = image.endpoints.get(EndpointKey(raw, image.generation))
+    attempt = _Attempt(raw, protocol, port, endpoint)
+    entry = image.net_subjects.get(NetKey(image.generation, subject))
+    stays = _stays(raw) or (endpoint is not None and endpoint.subject == subject)
+    allowed = stays or (entry is not None and (not entry.governed or _granted(image, entry, attempt)))
+    granted = Access.CONNECT if allowed else Access.NONE
+    mode = Mode(entry.mode) if entry else Mode.ENFORCE
+    external, network = _place(image, subject, attempt, home=entry.home if entry else 0)
+    peer = endpoint.subject if endpoint else 0
+    verdict = decide(granted, Access.CONNECT, mode)
+    return NetJudgement(verdict, external, network, peer, peer == Reserved.HOST, mode, granted)
+
+
+def _stays(address: bytes) -> bool:
+    return address in _ANY or address == _LOOPBACK6 or address.startswith(_LOOPBACK4)
+
+
+def _granted(image: Image, entry: NetSubject, attempt: _Attempt) -> bool:
+    targets = []
+    if attempt.endpoint is not None:
+        targets.append((Target.TO_SUBJECT, attempt.endpoint.subject))
+        if attempt.endpoint.subject != Reserved.HOST:
+            targets.append((Target.TO_NETWORK, attempt.endpoint.network))
+    found = [image.net_rows.get(NetRowKey(image.generation, entry.profile, *target)) for target in targets]
+    found.append(_longest_cidr(image, entry.profile, attempt.address))
+    return any(ports is not None and ports_allow(ports, attempt.protocol, attempt.port) for ports in found)
+
+
+def _longest_cidr(image: Image, profile: int, address: bytes) -> Ports | None:
+    for bits in image.cidr_lengths:
+        found = image.cidrs.get(CidrKey(bits, image.generation, profile, _masked(address, bits - 64)))
+        if found is not None:
+            return found
+    return None
+
+
+def _longest_subnet(image: Image, address: bytes) -> int:
+    for bits in image.subnet_lengths:
+        found = image.subnets.get(SubnetKey(bits, image.generation, _masked(address, bits - 32)))
+        if found is not None:
+            return found
+    return 0
+
+
+def _masked(address: bytes, bits: int) -> bytes:
+    rest = 128 - bits
+    return (int.from_bytes(address) >> rest << rest).to_bytes(16)
+
+
+def _place(image: Image, subject: int, attempt: _Attempt, *, home: int) -> tuple[bool, int]:
+    """Outside the subject's networks, or inside which? What stays within the container is neither."""
+    if _stays(attempt.address):
+        return False, 0
+    network = attempt.endpoint.network if attempt.endpoint else _longest_subnet(image, attempt.address)
+    if network and MemberKey(image.generation, subject, network) in image.tables[Table.MEMBERS]:
+        return False, network
+    return True, home
