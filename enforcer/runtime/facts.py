@@ -1,0 +1,143 @@
+"""What the host is now, put together from Docker, cgroups and inodes: the input of ``core.compile``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from enforcer.core.model import Attachment, Container, DataObject, Facts, Inode, Kind, Network, ObjectId
+from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.dockerd import Detail, Dockerd, DockerEvent, Volume
+from enforcer.edges.inodes import Inodes
+from enforcer.edges.procfs import Procfs, host_addresses, overlay_upper
+from enforcer.errors import ContainerGone
+
+Objects = dict[ObjectId, DataObject]
+
+
+class Survey:
+    """Reads the host: everything with ``full``, and with ``after`` only what one event may have changed.
+
+    ``paths`` are the host paths that the policy names; a reloaded policy needs a new survey. One thread uses it.
+    """
+
+    def __init__(
+        self, dockerd: Dockerd, cgroups: Cgroups, paths: Iterable[str], *, procfs: Procfs | None = None
+    ) -> None:
+        self._dockerd, self._cgroups, self._paths = dockerd, cgroups, tuple(paths)
+        self._procfs = procfs or Procfs()
+        self._inodes = Inodes(procfs=self._procfs)
+        self._details: dict[str, Detail] = {}
+        self._layers: Objects = {}
+        self._volumes: Objects = {}
+        self._networks: dict[str, Network] = {}
+
+    def full(self) -> Facts:
+        """Read everything: one request per container and three more. Raises EdgeError, HostError."""
+        self._inodes = Inodes(procfs=self._procfs)
+        self._read_networks()
+        self._read_volumes()
+        self._details, self._layers = {}, {}
+        for listed in self._dockerd.containers():
+            self._read_container(listed.id)
+        return self._facts()
+
+    def after(self, event: DockerEvent) -> Facts:
+        """Read again what ``event`` concerns: at most two requests. Raises EdgeError, HostError."""
+        self._inodes = Inodes(procfs=self._procfs)
+        container = event.id if event.kind == "container" else event.container
+        if event.kind == "volume":
+            self._read_volumes()
+        if event.kind == "network" and event.action in ("create", "destroy"):
+            self._read_networks()
+        if container:
+            self._read_container(container)
+        return self._facts()
+
+    def _read_networks(self) -> None:
+        own = host_addresses()
+        found = self._dockerd.bridged()
+        self._networks = {n.name: _with_gateways(n, own.get(bridge, ())) for n, bridge in found}
+
+    def _read_volumes(self) -> None:
+        self._volumes = dict(_volume(v, self._inodes) for v in self._dockerd.volumes())
+
+    def _read_container(self, container: str) -> None:
+        before = self._details.pop(container, None)
+        if before:
+            self._layers.pop(ObjectId(Kind.LAYER, before.container.name), None)
+        try:
+            detail = self._dockerd.detail(container)
+        except ContainerGone:
+            return
+        detail = self._with_cgroup(detail)
+        self._details[detail.container.id] = detail
+        layer = self._layer(detail)
+        self._layers[layer.id] = layer
+
+    def _with_cgroup(self, detail: Detail) -> Detail:
+        found = detail.container
+        if not found.pid:
+            return detail
+        try:
+            path = self._cgroups.of_pid(found.pid)
+            # a pid may have been given to another process since: its cgroup must name this container
+            cgroup = self._cgroups.id_of(path) if found.id in path else 0
+        except ContainerGone:
+            cgroup = 0
+        return replace(detail, container=replace(found, cgroup=cgroup, pid=found.pid if cgroup else 0))
+
+    def _layer(self, detail: Detail) -> DataObject:
+        found = detail.container
+        try:
+            upper = detail.upper or (overlay_upper(self._procfs.mounts(found.pid)) if found.pid else "")
+        except ContainerGone:
+            upper = ""
+        inodes = self._inodes.layer(upper, detail.merged, pid=found.pid)
+        return DataObject(ObjectId(Kind.LAYER, found.name), inodes, path=upper)
+
+    def _facts(self) -> Facts:
+        objects: Objects = {**self._volumes, **self._layers}
+        claimed = frozenset(inode for o in objects.values() for inode in o.inodes)
+        for path in self._paths:
+            found = _path(path, self._inodes, claimed=claimed)
+            if found.inodes:
+                objects[found.id] = found
+        return Facts(containers=_containers(self._details, self._networks), networks=self._networks, objects=objects)
+
+
+def collect(dockerd: Dockerd, cgroups: Cgroups, paths: Iterable[str]) -> Facts:
+    """The host as it is now; ``paths`` are the host paths that the policy names. Raises EdgeError, HostError."""
+    return Survey(dockerd, cgroups, paths).full()
+
+
+def _containers(details: Mapping[str, Detail], networks: Mapping[str, Network]) -> dict[str, Container]:
+    return {i: replace(d.container, attachments=_attached(d, details, networks)) for i, d in details.items()}
+
+
+def _attached(detail: Detail, details: Mapping[str, Detail], networks: Mapping[str, Network]) -> tuple[Attachment, ...]:
+    """Where a container is attached: by network names; one that joins another's namespace is where that one is."""
+    if detail.joins:
+        hosts = (d for d in details.values() if detail.joins in (d.container.id, d.container.name))
+        # the addresses stay the other one's: an address names one container
+        found = tuple(Attachment(a.network) for d in hosts for a in d.container.attachments)
+    else:
+        found = detail.container.attachments
+    names = {n.id: n.name for n in networks.values()}
+    return tuple(replace(a, network=names.get(a.network, a.network)) for a in found)
+
+
+def _with_gateways(network: Network, own: tuple[str, ...]) -> Network:
+    return replace(network, gateways=tuple(dict.fromkeys((*network.gateways, *own))))
+
+
+def _volume(found: Volume, inodes: Inodes) -> tuple[ObjectId, DataObject]:
+    identity = ObjectId(Kind.VOLUME, found.name)
+    return identity, DataObject(identity, inodes.volume(found.mountpoint, found.device), path=found.mountpoint)
+
+
+def _path(path: str, inodes: Inodes, *, claimed: frozenset[Inode]) -> DataObject:
+    """A host path. Mounts beneath it that are volumes or layers stay those: a container's own root among them."""
+    own, *beneath = inodes.roots_of(path) or (None,)
+    kept = (own, *(i for i in beneath if i not in claimed)) if own else ()
+    return DataObject(ObjectId(Kind.PATH, path), kept, path=path)
