@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,7 +130,8 @@ class Dockerd:
 
     def __init__(self, client: docker.APIClient | docker.DockerClient | str) -> None:
         if isinstance(client, str):
-            with _asking(f"connecting to {client} (is the engine running, and may this user use its socket?)"):
+            with _asking(f"no engine answers at {client}: start it, or name its socket"):
+                _knock(client)
                 client = docker.APIClient(base_url=client, version="auto", timeout=TIMEOUT_SECONDS)
         self._api: docker.APIClient = client.api if isinstance(client, docker.DockerClient) else client
 
@@ -199,6 +201,14 @@ def _asking(what: str, gone: type[EdgeError] = EdgeError) -> Iterator[None]:
         raise gone(f"docker: {what}: {_reason(e)}") from e
     except _FOREIGN as e:
         raise EdgeError(f"docker: {what}: {_reason(e)}") from e
+
+
+def _knock(url: str) -> None:
+    """Connect once ourselves: docker-py leaks the socket of a connection that fails."""
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(TIMEOUT_SECONDS)
+            door.connect(url.removeprefix("unix://"))
 
 
 def _reason(error: Exception) -> str:

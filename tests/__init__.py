@@ -1,0 +1,1 @@
+"""The tests. Each directory says what it needs: unit and contract nothing, kernel root, e2e a Docker engine, vm qemu."""

@@ -1,0 +1,1 @@
+"""The C and the Python say the same: layouts, enums, the decision."""

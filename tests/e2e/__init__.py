@@ -1,0 +1,1 @@
+"""The agent with real containers; needs root."""

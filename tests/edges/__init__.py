@@ -1,0 +1,1 @@
+"""What the enforcer asks of its neighbours, against recorded answers and against real ones."""

@@ -1,0 +1,1 @@
+"""Real probes in scratch cgroups; needs root."""

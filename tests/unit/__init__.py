@@ -1,0 +1,1 @@
+"""The core and whatever else decides: no kernel, no engine, no root."""
