@@ -48,7 +48,7 @@ class FileJudgement(NamedTuple):
 class NetJudgement(NamedTuple):
     """What becomes of a connection. ``network``: the one that the destination is on; if ``external``, the one left.
 
-    ``peer`` is the subject that holds the address (0: none), ``host`` that the host does.
+    ``peer`` is the subject that holds an address inside (0: none), ``host`` that the host does.
     """
 
     verdict: Verdict
@@ -110,7 +110,7 @@ def judge_net(image: Image, *, subject: int, address: str | bytes, protocol: int
     granted = Access.CONNECT if allowed else Access.NONE
     mode = Mode(entry.mode) if entry else Mode.ENFORCE
     external, network = _place(image, subject, attempt, home=entry.home if entry else 0)
-    peer = endpoint.subject if endpoint else 0
+    peer = endpoint.subject if endpoint and not external else 0
     verdict = decide(granted, Access.CONNECT, mode)
     return NetJudgement(verdict, external, network, peer, peer == Reserved.HOST, mode, granted)
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from enforcer.core.model import Kind, ObjectId
+from enforcer.core.model import Facts, Kind, ObjectId, Policy
+from enforcer.core.objects import protect
+from enforcer.core.reach import stand
 from enforcer.errors import AbiError
 
 FIRST_ID = 16
@@ -121,3 +123,16 @@ class Ids:
                 "the saved ids give a number twice or out of range: remove the file to number everything anew"
             )
         return Ids(next=max(following, FIRST_ID), known=known)
+
+
+def allocate(ids: Ids, policy: Policy, facts: Facts) -> Ids:
+    """``ids`` with a number for whatever ``core.compile`` will ask for and has none yet. What has one keeps it."""
+    reaches = {standing.reach.content for standing in stand(policy, facts).of.values() if standing.governed}
+    return ids.with_numbers(
+        [
+            *((Space.SUBJECT, container) for container in sorted(facts.containers)),
+            *((Space.NETWORK, network) for network in sorted(n.id for n in facts.networks.values())),
+            *((Space.OBJECT, object_key(object_id)) for object_id in protect(policy, facts).objects),
+            *((Space.PROFILE, content) for content in sorted(reaches)),
+        ]
+    )

@@ -15,12 +15,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any, Literal, NamedTuple, cast
 
 from enforcer.core.model import Prefix
+from enforcer.errors import AbiError
 
 MAX_RANGES = 15
 """ENF_MAX_RANGES: port ranges that one grant can hold."""
 
 NET: Literal["net"] = "net"
 """Stands where an object id stands in ``Image.reasons``: the rules that name a subject for the network."""
+
+ReasonKey = tuple[int, int | Literal["net"]]
+"""(subject id, object id), or (subject id, ``NET``)."""
 
 _MAPPED = b"\x00" * 10 + b"\xff\xff"
 _GENERATION_BITS = 32
@@ -203,7 +207,7 @@ class Image:
     generation: int
     policy_hash: str = field(default="", compare=False)
     tables: Mapping[Table, Mapping[Any, Any]] = field(default_factory=dict)
-    reasons: Mapping[tuple[int, int | Literal["net"]], tuple[str, ...]] = field(default_factory=dict, compare=False)
+    reasons: Mapping[ReasonKey, tuple[str, ...]] = field(default_factory=dict, compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -289,7 +293,7 @@ def subnet_key(generation: int, prefix: Prefix) -> SubnetKey:
 
 
 def docker_id(text: str) -> DockerId:
-    """The key of a container in PREPARED. ValueError unless ``text`` has 64 hex digits."""
+    """The key of a container in PREPARED. AbiError unless ``text`` has 64 hex digits."""
     if len(text) != _DIGITS or not all(c in "0123456789abcdef" for c in text):
-        raise ValueError(f"a container id has {_DIGITS} hex digits: {text!r}")
+        raise AbiError(f"a container id has {_DIGITS} hex digits: {text!r}")
     return DockerId(text.encode("ascii"))

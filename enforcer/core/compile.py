@@ -1,0 +1,191 @@
+"""From what the policy says and what the host is to what the kernel holds: an ``Image``. Pure, and the only such place.
+
+Here is who the subjects are, which data objects there are and who may do what with them; ``core.compile_net`` adds the
+network. Whatever the policy says and this host cannot hold becomes a warning, never silence.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from enforcer.core.compile_net import compile_net
+from enforcer.core.ids import Ids, Reserved
+from enforcer.core.image import (
+    DeviceKey,
+    DockerId,
+    Image,
+    InodeKey,
+    Object,
+    ReasonKey,
+    Row,
+    RowKey,
+    State,
+    Subject,
+    Table,
+    docker_id,
+)
+from enforcer.core.model import (
+    READ_ONLY,
+    READ_WRITE,
+    Access,
+    Container,
+    DataRule,
+    DataTarget,
+    Facts,
+    Inode,
+    Kind,
+    Mode,
+    ObjectId,
+    Policy,
+)
+from enforcer.core.objects import ObjectIndex, Protected, protect
+from enforcer.core.reach import strictest
+from enforcer.core.select import PLACEHOLDER, fill, is_plain, named
+
+# Connecting to a unix socket takes write permission on it (unix(7)), so whoever may write a file may connect to it.
+WRITABLE = READ_WRITE | Access.CONNECT
+"""What ``read-write`` grants, and what a container may do with its own layer."""
+
+
+@dataclass
+class _Mention:
+    """What the rules say about one container and one object, while it is being collected."""
+
+    granted: Access = Access.NONE
+    modes: list[Mode] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+
+
+def compile(policy: Policy, facts: Facts, ids: Ids, generation: int, *, canary: Inode | None = None) -> Image:
+    """The kernel rows of ``policy`` on the host of ``facts``. ``ids`` must come from ``allocate`` for the same two.
+
+    ``canary``: the file that the self-test may not open.
+    """
+    protected = protect(policy, facts)
+    data = _DataRows(policy, facts, ids=ids, generation=generation, protected=protected)
+    for container in facts.containers.values():
+        data.add(container)
+    net = compile_net(policy, facts, ids, generation)
+    tables: dict[Table, Mapping[Any, Any]] = {
+        Table.PREPARED: _prepared(facts, ids),
+        Table.CGROUPS: _cgroups(facts, ids),
+        Table.OBJECTS: _objects(protected, ids, generation, canary=canary),
+        Table.FILESYSTEMS: _filesystems(protected, generation, canary=canary),
+        Table.ROWS: data.rows | _reserved_rows(policy, generation),
+        **net.tables,
+    }
+    warnings = chain(_unprotecting(policy, facts, protected), data.warnings, net.warnings)
+    return Image(generation, policy.hash, tables, {**data.reasons, **net.reasons}, tuple(dict.fromkeys(warnings)))
+
+
+class _DataRows:
+    """Collects the rows of ROWS, container by container."""
+
+    def __init__(self, policy: Policy, facts: Facts, *, ids: Ids, generation: int, protected: Protected) -> None:
+        self._policy = policy
+        self._index = ObjectIndex(facts.objects)
+        self._ids = ids
+        self._generation = generation
+        self._protected = protected
+        self._found: dict[DataTarget, tuple[ObjectId, ...]] = {}
+        self.rows: dict[RowKey, Row] = {}
+        self.reasons: dict[ReasonKey, tuple[str, ...]] = {}
+        # A dict for its order: each warning once.
+        self.warnings: dict[str, None] = {}
+
+    def add(self, container: Container) -> None:
+        """The default row of a container, and one for each protected object that a rule mentions or that is its own."""
+        names = named(self._policy, container)
+        rules = [rule for rule in self._policy.data_rules if not names.isdisjoint(rule.who)]
+        subject = self._ids.subject(container.id)
+        default = strictest((self._mode(rule) for rule in rules), default=self._policy.mode)
+        self._put(subject, 0, Access.NONE, default)
+        for object_id, mention in self._mentions(container, rules).items():
+            number = self._ids.object(object_id)
+            self._put(subject, number, mention.granted, strictest(mention.modes, default=default))
+            if mention.rules:
+                self.reasons[subject, number] = tuple(dict.fromkeys(mention.rules))
+
+    def _put(self, subject: int, number: int, granted: Access, mode: Mode) -> None:
+        self.rows[RowKey(self._generation, subject, number)] = Row(int(granted), int(mode))
+
+    def _mode(self, rule: DataRule) -> Mode:
+        return self._policy.mode if rule.mode is None else rule.mode
+
+    def _mentions(self, container: Container, rules: Iterable[DataRule]) -> Mapping[ObjectId, _Mention]:
+        mentions: dict[ObjectId, _Mention] = defaultdict(_Mention)
+        for rule in rules:
+            for targets, granted in ((rule.read_write, WRITABLE), (rule.read_only, READ_ONLY)):
+                for object_id in self._matching(container, rule, targets):
+                    mention = mentions[self._protected.same[object_id]]
+                    mention.granted |= granted
+                    mention.modes.append(self._mode(rule))
+                    mention.rules.append(rule.id)
+        own = self._protected.same.get(ObjectId(Kind.LAYER, container.name))
+        if own is not None:
+            mentions[own].granted |= WRITABLE
+        return mentions
+
+    def _matching(self, container: Container, rule: DataRule, targets: Iterable[DataTarget]) -> Iterable[ObjectId]:
+        for target in targets:
+            for object_id in self._find(container, target):
+                if object_id in self._protected.objects:
+                    yield object_id
+                else:
+                    what = f"{object_id.kind} {object_id.name!r}"
+                    self.warnings[f"{rule.id}: {what} is not protected: any container may touch it"] = None
+
+    def _find(self, container: Container, target: DataTarget) -> tuple[ObjectId, ...]:
+        if PLACEHOLDER in target.pattern:
+            return self._index.matching(DataTarget(target.kind, fill(target.pattern, container.name)))
+        if target not in self._found:
+            self._found[target] = self._index.matching(target)
+        return self._found[target]
+
+
+def _reserved_rows(policy: Policy, generation: int) -> dict[RowKey, Row]:
+    return {
+        RowKey(generation, Reserved.UNNAMED, 0): Row(0, int(policy.mode)),
+        RowKey(generation, Reserved.CANARY, 0): Row(0, int(Mode.ENFORCE)),
+    }
+
+
+def _prepared(facts: Facts, ids: Ids) -> dict[DockerId, int]:
+    return {docker_id(container): ids.subject(container) for container in facts.containers}
+
+
+def _cgroups(facts: Facts, ids: Ids) -> dict[int, Subject]:
+    return {c.cgroup: Subject(ids.subject(c.id), int(State.ARMED)) for c in facts.containers.values() if c.cgroup}
+
+
+def _objects(protected: Protected, ids: Ids, generation: int, *, canary: Inode | None) -> dict[InodeKey, Object]:
+    rows = {}
+    for object_id, found in protected.objects.items():
+        first = protected.same[object_id]
+        value = Object(ids.object(first), int(first in protected.enclosing))
+        rows.update({InodeKey(i.inode, i.device, generation): value for i in found.inodes})
+    if canary is not None:
+        rows[InodeKey(canary.inode, canary.device, generation)] = Object(int(Reserved.CANARY), 0)
+    return rows
+
+
+def _filesystems(protected: Protected, generation: int, *, canary: Inode | None) -> dict[DeviceKey, int]:
+    inodes = chain.from_iterable(found.inodes for found in protected.objects.values())
+    return {DeviceKey(generation, i.device): 1 for i in chain(inodes, [canary] if canary else [])}
+
+
+def _unprotecting(policy: Policy, facts: Facts, protected: Protected) -> Iterable[str]:
+    """What is listed as protected and is not."""
+    index = ObjectIndex(facts.objects)
+    for number, target in enumerate(policy.protected):
+        if not index.matching(target):
+            missing = target.kind is Kind.PATH and is_plain(target.pattern)
+            why = "does not exist on this host" if missing else "matches nothing on this host"
+            yield f"data.protected[{number}]: {target.kind} {target.pattern!r} {why}"
+    for object_id, found in protected.objects.items():
+        if not found.inodes:
+            yield f"data.protected: {object_id.kind} {object_id.name!r} has no directory yet, so nothing guards it"

@@ -1,0 +1,174 @@
+"""From the image that the kernel holds to the one that it should hold, in steps that are safe to stop after any of them.
+
+A new generation is written beside the live one, published with one store, and the old one is swept away. Within a
+generation (the host changed, the policy did not) rows change in place, and the order is what keeps them safe:
+
+- Whoever appears has its rows before its name is known; whoever vanishes loses its name before its rows.
+- An address that changes hands is nobody's in between, so that no grant to the old holder reaches the new one.
+- An inode that changes from one object to another (two volumes turn out to be one directory) is granted, while it moves,
+  no more than before and no more than after: rows are narrowed before the move and widened after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+from enforcer.core.ids import Reserved
+from enforcer.core.image import TIMELESS, Image, Row, RowKey, State, Subject, Table
+
+PUT_ORDER = (
+    Table.NET_ROWS,
+    Table.CIDRS,
+    Table.SUBNETS,
+    Table.MEMBERS,
+    Table.NET_SUBJECTS,
+    Table.ENDPOINTS,
+    Table.FILESYSTEMS,
+    Table.OBJECTS,
+    Table.PREPARED,
+    Table.CGROUPS,
+)
+"""What others point to comes first. ROWS come before all of these; deletions go backwards."""
+
+
+class Put(NamedTuple):
+    """Write ``value`` under ``key``, whether or not the table has the key."""
+
+    table: Table
+    key: Any
+    value: Any
+
+
+class Delete(NamedTuple):
+    """Remove ``key``, which the table has."""
+
+    table: Table
+    key: Any
+
+
+class Publish(NamedTuple):
+    """Make ``generation`` the live one."""
+
+    generation: int
+
+
+Op = Put | Delete | Publish
+
+
+def plan(old: Image | None, new: Image) -> tuple[Op, ...]:
+    """The operations that turn ``old`` (None: empty maps) into ``new``. Only differences; none if they are equal."""
+    if old is None:
+        return tuple(_replace(Image(generation=0), new))
+    return tuple(_replace(old, new) if old.generation != new.generation else _amend(old, new))
+
+
+def applied(image: Image | None, ops: Iterable[Op]) -> Image:
+    """What the kernel holds after ``ops``. A simulation: the result has no reasons and no warnings."""
+    start = image or Image(generation=0)
+    tables: dict[Table, dict[Any, Any]] = {table: dict(rows) for table, rows in start.tables.items()}
+    generation = start.generation
+    for op in ops:
+        match op:
+            case Put(table, key, value):
+                tables[table][key] = value
+            case Delete(table, key):
+                del tables[table][key]
+            case Publish():
+                generation = op.generation
+    return Image(generation, tables=tables)
+
+
+def _replace(old: Image, new: Image) -> Iterator[Op]:
+    timed = [table for table in (Table.ROWS, *PUT_ORDER) if table not in TIMELESS]
+    names = Image(old.generation, tables={table: old.tables[table] for table in TIMELESS})
+    stranded = tuple(_stranded(names, new))
+    for table in timed:
+        yield from _puts(old, new, table)
+    yield from stranded
+    yield Publish(new.generation)
+    for table in (Table.PREPARED, Table.CGROUPS):
+        yield from _puts(applied(names, stranded), new, table)
+        yield from _deletes(applied(names, stranded), new, table)
+    for table in reversed(timed):
+        yield from _deletes(old, new, table)
+
+
+def _stranded(old: Image, new: Image) -> Iterator[Op]:
+    """Names of subjects that have no rows in the new generation: who still lives is nobody in particular meanwhile."""
+    unnamed = {Table.PREPARED: int(Reserved.UNNAMED), Table.CGROUPS: Subject(int(Reserved.UNNAMED), int(State.ARMED))}
+    for table in (Table.CGROUPS, Table.PREPARED):
+        for key, value in old.tables[table].items():
+            subject = value.id if isinstance(value, Subject) else value
+            if RowKey(new.generation, subject, 0) not in new.rows:
+                yield Put(table, key, unnamed[table]) if key in new.tables[table] else Delete(table, key)
+
+
+def _amend(old: Image, new: Image) -> Iterator[Op]:
+    narrowed = tuple(_narrowed(old, new))
+    yield from _changed_hands(old, new)
+    yield from narrowed
+    for table in PUT_ORDER:
+        yield from _puts(old, new, table)
+    for table in reversed(PUT_ORDER):
+        if table is not Table.ENDPOINTS:
+            yield from _deletes(old, new, table)
+    rows = Image(old.generation, tables={Table.ROWS: old.rows})
+    yield from _widened(applied(rows, narrowed), new)
+
+
+def _puts(old: Image, new: Image, table: Table) -> Iterator[Op]:
+    before = old.tables[table]
+    return (Put(table, key, value) for key, value in new.tables[table].items() if before.get(key) != value)
+
+
+def _deletes(old: Image, new: Image, table: Table) -> Iterator[Op]:
+    return (Delete(table, key) for key in old.tables[table] if key not in new.tables[table])
+
+
+def _changed_hands(old: Image, new: Image) -> Iterator[Op]:
+    """Addresses that go away or go over to another; those that go over are put again after the subjects."""
+    return (Delete(Table.ENDPOINTS, k) for k, holder in old.endpoints.items() if new.endpoints.get(k) != holder)
+
+
+def _narrowed(old: Image, new: Image) -> Iterator[Op]:
+    """What can be said of the rows before any inode moves: nothing that the old or the new image would not say.
+
+    Default rows first, since whoever loses a row falls back on them. Rows of a new subject or of an object that no inode
+    belonged to yet are judged by nobody, so they are written whole; rows of an object that is left behind stay.
+    """
+    changed = [k for k in {**old.rows, **new.rows} if old.rows.get(k) != new.rows.get(k)]
+    objects_before = {found.id for found in old.objects.values()}
+    objects_after = {found.id for found in new.objects.values()}
+    for key in sorted(changed, key=_defaults_first):
+        before, after = old.rows.get(key), new.rows.get(key)
+        fresh = key.object not in objects_before or key._replace(object=0) not in old.rows
+        if key.object == 0:
+            value = _common(before, after) if before and after else before or after
+        elif fresh or (after is None and key.object in objects_after):
+            value = after
+        else:
+            value = _common(before, after) if before and after else before
+        if value is None:
+            yield Delete(Table.ROWS, key)
+        elif value != before:
+            yield Put(Table.ROWS, key, value)
+
+
+def _widened(narrowed: Image, new: Image) -> Iterator[Op]:
+    """The rest of the rows. Default rows last: while they are strict, whoever loses a row is judged strictly."""
+    puts, deletes = tuple(_puts(narrowed, new, Table.ROWS)), tuple(_deletes(narrowed, new, Table.ROWS))
+    return chain.from_iterable(
+        (op for op in ops if isinstance(op, Put | Delete) and (op.key.object == 0) is default)
+        for default in (False, True)
+        for ops in (puts, deletes)
+    )
+
+
+def _defaults_first(key: RowKey) -> bool:
+    return key.object != 0
+
+
+def _common(one: Row, other: Row) -> Row:
+    return Row(one.granted & other.granted, max(one.mode, other.mode))
