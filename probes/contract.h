@@ -65,6 +65,8 @@ enum enf_cause {                 /* why a counted violation has no record */
 	ENF_LOST_COUNTS = 2,     /* the counts map was full: the violation is counted here only */
 	ENF_SUPPRESSED_BUDGET = 3,
 	ENF_SUPPRESSED_REPEAT = 4,
+	ENF_LOST_UNJUDGED = 5,   /* a record that was no counted violation (REFUSED, BORN) found the ring full */
+	ENF_LOST_JOURNAL = 6,    /* written by the agent: the record was read, but the disk refused it */
 };
 
 #define ENF_PATH_CUT 0x8000

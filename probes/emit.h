@@ -33,7 +33,7 @@ static __always_inline struct enf_event *enf_begin(u32 subject, u32 generation, 
 	u64 ids = bpf_get_current_pid_tgid();
 
 	if (!e) {
-		enf_lose(subject, ENF_LOST_RING);
+		enf_lose(subject, hook == ENF_HOOK_REFUSED || hook == ENF_HOOK_BORN ? ENF_LOST_UNJUDGED : ENF_LOST_RING);
 		return 0;
 	}
 	__builtin_memset(e, 0, __builtin_offsetof(struct enf_event, path));

@@ -46,5 +46,5 @@ PROGRAMS = (
 
 MAPS = (
     "config", "subjects", "prepared", "objects", "filesystems", "rows", "net_subjects", "net_rows", "endpoints",
-    "members", "cidrs", "subnets", "counts", "losses", "events",
+    "members", "cidrs", "subnets", "counts", "losses", "recorded", "events",
 )  # fmt: skip

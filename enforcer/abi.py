@@ -1,0 +1,224 @@
+"""``probes/contract.h`` in Python: the bytes of every key, value and record that cross between kernel and agent.
+
+Each class has the C struct's name without ``enf_`` and the same fields in the same order. ``tests/contract`` compiles the
+header and compares sizes, offsets and enum values. Nothing here interprets: decoding is strict, and what does not fit
+raises ``AbiError``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_char, c_int32, c_uint8, c_uint16, c_uint32, c_uint64
+from typing import Any, TypeVar
+
+from enforcer.errors import AbiError
+
+ABI = 1
+DOCKER_ID = 64
+COMM = 16
+PATH = 512
+MAX_RANGES = 15
+PATH_CUT = 0x8000
+
+TOO_DEEP, DETACHED = 1, 2  # enum enf_unplaced
+LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT, LOST_UNJUDGED, LOST_JOURNAL = range(1, 7)  # enum enf_cause
+DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
+
+
+class Record(ctypes.Structure):
+    """The parent of every mirrored struct."""
+
+
+S = TypeVar("S", bound=Record)
+
+
+class Config(Record):
+    """struct enf_config"""
+
+    _fields_ = (("generation", c_uint32), ("host_mnt_ns", c_uint32), ("mode_tracepoint", c_uint32), ("pad", c_uint32))
+
+
+class Subject(Record):
+    """struct enf_subject"""
+
+    _fields_ = (("id", c_uint32), ("state", c_uint8), ("pad", c_uint8 * 3))
+
+
+class DockerId(Record):
+    """struct enf_docker_id"""
+
+    _fields_ = (("hex", c_uint8 * DOCKER_ID),)
+
+
+class InodeKey(Record):
+    """struct enf_inode_key"""
+
+    _fields_ = (("inode", c_uint64), ("device", c_uint32), ("generation", c_uint32))
+
+
+class Object(Record):
+    """struct enf_object"""
+
+    _fields_ = (("id", c_uint32), ("has_inner", c_uint32))
+
+
+class DeviceKey(Record):
+    """struct enf_device_key"""
+
+    _fields_ = (("generation", c_uint32), ("device", c_uint32))
+
+
+class RowKey(Record):
+    """struct enf_row_key"""
+
+    _fields_ = (("generation", c_uint32), ("subject", c_uint32), ("object", c_uint32))
+
+
+class Row(Record):
+    """struct enf_row"""
+
+    _fields_ = (("granted", c_uint8), ("mode", c_uint8), ("pad", c_uint8 * 2))
+
+
+class NetKey(Record):
+    """struct enf_net_key"""
+
+    _fields_ = (("generation", c_uint32), ("subject", c_uint32))
+
+
+class NetSubject(Record):
+    """struct enf_net_subject"""
+
+    _fields_ = (
+        ("profile", c_uint32),
+        ("home", c_uint32),
+        ("governed", c_uint8),
+        ("mode", c_uint8),
+        ("pad", c_uint8 * 2),
+    )
+
+
+class Address(Record):
+    """struct enf_address"""
+
+    _fields_ = (("bytes", c_uint8 * 16),)
+
+
+class EndpointKey(Record):
+    """struct enf_endpoint_key"""
+
+    _fields_ = (("address", Address), ("generation", c_uint32))
+
+
+class Endpoint(Record):
+    """struct enf_endpoint"""
+
+    _fields_ = (("subject", c_uint32), ("network", c_uint32))
+
+
+class NetRowKey(Record):
+    """struct enf_net_row_key"""
+
+    _fields_ = (("generation", c_uint32), ("profile", c_uint32), ("target_kind", c_uint32), ("target", c_uint32))
+
+
+class CidrKey(Record):
+    """struct enf_cidr_key"""
+
+    _fields_ = (("prefixlen", c_uint32), ("generation", c_uint32), ("profile", c_uint32), ("address", Address))
+
+
+class PortRange(Record):
+    """struct enf_port_range"""
+
+    _fields_ = (("first", c_uint16), ("last", c_uint16), ("protocol", c_uint16), ("pad", c_uint16))
+
+
+class Ports(Record):
+    """struct enf_ports"""
+
+    _fields_ = (("count", c_uint32), ("pad", c_uint32), ("ranges", PortRange * MAX_RANGES))
+
+
+class SubnetKey(Record):
+    """struct enf_subnet_key"""
+
+    _fields_ = (("prefixlen", c_uint32), ("generation", c_uint32), ("address", Address))
+
+
+class MemberKey(Record):
+    """struct enf_member_key"""
+
+    _fields_ = (("generation", c_uint32), ("subject", c_uint32), ("network", c_uint32))
+
+
+class CountKey(Record):
+    """struct enf_count_key"""
+
+    _fields_ = (
+        ("subject", c_uint32),
+        ("object", c_uint32),
+        ("peer", c_uint32),
+        ("class_", c_uint8),
+        ("access", c_uint8),
+        ("verdict", c_uint8),
+        ("hook", c_uint8),
+    )
+
+
+class LossKey(Record):
+    """struct enf_loss_key"""
+
+    _fields_ = (("subject", c_uint32), ("cause", c_uint32))
+
+
+class CEvent(Record):
+    """struct enf_event"""
+
+    _fields_ = (
+        ("ts_ns", c_uint64),
+        ("cgroup_id", c_uint64),
+        ("inode", c_uint64),
+        *((name, c_uint32) for name in ("device", "subject", "object", "peer", "generation", "count")),
+        *((name, c_uint32) for name in ("pid", "tid", "uid")),
+        ("error", c_int32),
+        ("dirfd", c_int32),
+        *(
+            (name, c_uint8)
+            for name in ("hook", "mechanism", "verdict", "class_", "asked", "granted", "mode", "protocol")
+        ),
+        ("port", c_uint16),
+        ("path_len", c_uint16),
+        ("address", Address),
+        ("comm", c_char * COMM),
+        ("path", c_uint8 * PATH),
+    )
+
+
+def pack(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], value: Any) -> bytes:
+    """The bytes of a key or value: a plain int, or a NamedTuple whose fields are named as the struct's. Padding is zero."""
+    return bytes(_filled(kind, value))
+
+
+def _filled(kind: Any, value: Any) -> Any:
+    if isinstance(value, int):
+        return kind(value)
+    if isinstance(value, bytes):
+        return kind.from_buffer_copy(value)
+    record = kind()
+    types = {field[0]: field[1] for field in kind._fields_}
+    for name, part in value._asdict().items():
+        if isinstance(part, tuple):
+            array = getattr(record, name)
+            for i, element in enumerate(part):
+                array[i] = _filled(types[name]._type_, element)
+        else:
+            setattr(record, name, part if isinstance(part, int) else _filled(types[name], part))
+    return record
+
+
+def decode(kind: type[S], data: bytes | bytearray | memoryview) -> S:
+    """The record in ``data``. Raises ``AbiError`` unless it has exactly the size of the struct."""
+    if len(data) != ctypes.sizeof(kind):
+        raise AbiError(f"{kind.__name__} has {ctypes.sizeof(kind)} bytes, the kernel gave {len(data)}")
+    return kind.from_buffer_copy(data)

@@ -1,0 +1,84 @@
+"""libbpf by ctypes: the few calls that an agent needs once programs are loaded. No compiler, 3 MB instead of 72.
+
+Every call raises ``EdgeError`` with the errno's text. Source: libbpf's bpf.h (Debian package libbpf1).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+from enforcer.errors import EdgeError, HostError
+
+SONAME = "libbpf.so.1"
+
+
+class Libbpf:
+    """The library, loaded once. Raises ``HostError`` where it is not installed."""
+
+    def __init__(self) -> None:
+        try:
+            self._lib = ctypes.CDLL(SONAME, use_errno=True)
+        except OSError as e:
+            raise HostError(f"{SONAME} is missing: install Debian's package libbpf1") from e
+        self._lib.libbpf_set_print(None)
+
+    def _call(self, name: str, *arguments: Any) -> int:
+        result: int = getattr(self._lib, name)(*arguments)
+        if result < 0:
+            number = ctypes.get_errno() or -result
+            raise EdgeError(f"{name}: {os.strerror(number)}")
+        return result
+
+    def open(self, pin: Path) -> int:
+        """A descriptor of a pinned map, program or link."""
+        return self._call("bpf_obj_get", str(pin).encode())
+
+    def pin(self, fd: int, path: Path) -> None:
+        """Pin what ``fd`` refers to: it lives on without us."""
+        self._call("bpf_obj_pin", fd, str(path).encode())
+
+    def attach_tracepoint(self, program: int, name: str) -> int:
+        """A link: ``program`` runs at the raw tracepoint ``name``; without a name, where it was loaded for (LSM, fmod_ret)."""
+        return self._call("bpf_raw_tracepoint_open", name.encode() if name else None, program)
+
+    def attach_cgroup(self, program: int, cgroup: int, attach: int) -> int:
+        """A link: ``program`` answers the cgroup hook ``attach`` for ``cgroup`` and all under it, beside others' programs."""
+        return self._call("bpf_link_create", program, cgroup, attach, None)
+
+    def put(self, fd: int, key: bytes, value: bytes) -> None:
+        """Write one row, new or not."""
+        self._call("bpf_map_update_elem", fd, key, value, ctypes.c_uint64(0))
+
+    def delete(self, fd: int, key: bytes) -> bool:
+        """Remove one row; False if there was none."""
+        if self._lib.bpf_map_delete_elem(fd, key) < 0:
+            if ctypes.get_errno() != errno.ENOENT:
+                raise EdgeError(f"bpf_map_delete_elem: {os.strerror(ctypes.get_errno())}")
+            return False
+        return True
+
+    def get(self, fd: int, key: bytes, size: int) -> bytes | None:
+        """The value of a row, ``size`` bytes (per-CPU maps: for all CPUs together), or None."""
+        value = ctypes.create_string_buffer(size)
+        if self._lib.bpf_map_lookup_elem(fd, key, value) < 0:
+            if ctypes.get_errno() != errno.ENOENT:
+                raise EdgeError(f"bpf_map_lookup_elem: {os.strerror(ctypes.get_errno())}")
+            return None
+        return value.raw
+
+    def next_key(self, fd: int, key: bytes | None, size: int) -> bytes | None:
+        """The key after ``key`` (the first for None), or None at the end."""
+        following = ctypes.create_string_buffer(size)
+        if self._lib.bpf_map_get_next_key(fd, key, following) < 0:
+            if ctypes.get_errno() != errno.ENOENT:
+                raise EdgeError(f"bpf_map_get_next_key: {os.strerror(ctypes.get_errno())}")
+            return None
+        return following.raw
+
+    def cpus(self) -> int:
+        """CPUs that per-CPU maps hold a slot for."""
+        return self._call("libbpf_num_possible_cpus")

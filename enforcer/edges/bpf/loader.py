@@ -1,0 +1,213 @@
+"""From C files to pinned programs: builds in a child, attaches, pins links, and takes it all down again.
+
+One build lives in one directory of bpffs, named after a hash of all that it was made from, so that builds can stand side
+by side: a new one is complete, filled and attached before the old one goes. Below it: ``programs``, ``maps``, ``links``.
+A build under construction has the suffix ``.new``; it gets its final name last, so that a crash leaves nothing that looks whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from enforcer import abi
+from enforcer.edges.bpf import build, offsets
+from enforcer.edges.bpf.libbpf import Libbpf
+from enforcer.edges.bpf.programs import PROGRAMS, Program
+from enforcer.errors import AbiError, EdgeError, HostError
+
+BUILD_TIMEOUT_S = 120
+_NEW = ".new"
+
+
+def probes_directory() -> Path:
+    """Where the C files are: in a checkout beside the package, in an installation under the environment's share."""
+    beside = Path(__file__).resolve().parents[3] / "probes"
+    installed = Path(sys.prefix) / "share" / "enforcer" / "probes"
+    for candidate in (beside, installed):
+        if (candidate / "main.c").is_file():
+            return candidate
+    raise HostError(f"the probes' C files are neither in {beside} nor in {installed}: install the package again")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a build is made from: the C files and the running kernel's offsets. ``build`` names it: 16 hex digits."""
+
+    directory: Path
+    offsets: str
+    build: str
+
+    @staticmethod
+    def of(directory: Path) -> Source:
+        """Read the C files and the kernel's BTF. Raises ``HostError``."""
+        text = offsets.header((directory / "kernel.h").read_text())
+        digest = hashlib.sha256(f"{abi.ABI}\n{text}\n{PROGRAMS}\n".encode())
+        for path in sorted(directory.glob("*.[ch]")):
+            digest.update(path.read_bytes())
+        return Source(directory, text, digest.hexdigest()[:16])
+
+
+@dataclass(frozen=True)
+class Built:
+    """A build in bpffs. ``refused``: function → what the kernel said; empty for an adopted build."""
+
+    pins: Path
+    adopted: bool
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def maps(self) -> Path:
+        """The directory of pinned maps."""
+        return self.pins / "maps"
+
+    @property
+    def links(self) -> Path:
+        """The directory of pinned links: what is attached."""
+        return self.pins / "links"
+
+
+def bpffs(path: Path) -> None:
+    """Make sure that ``path`` can hold pins: bpffs is mounted above it, or is mounted now at /sys/fs/bpf. ``HostError`` if not."""
+    mounted = Path("/proc/self/mounts").read_text().splitlines()
+    roots = [Path(line.split()[1]) for line in mounted if line.split()[2] == "bpf"]
+    standard = Path("/sys/fs/bpf")
+    if not any(path.is_relative_to(root) for root in roots) and path.is_relative_to(standard):
+        done = subprocess.run(["mount", "-t", "bpf", "bpf", standard], capture_output=True, text=True, check=False)  # noqa: S603, S607
+        if done.returncode:
+            raise HostError(f"cannot mount bpffs at {standard} ({done.stderr.strip()}): mount it, then start again")
+    elif not any(path.is_relative_to(root) for root in roots):
+        raise HostError(f"{path} is not on a bpffs: choose --pins below {standard}")
+
+
+class Loader:
+    """All builds below ``pins`` (a directory on bpffs, 0700)."""
+
+    def __init__(self, pins: Path, libbpf: Libbpf) -> None:
+        self._pins = pins
+        self._libbpf = libbpf
+
+    def prepare(self) -> None:
+        """Make the directory of pins; drop what a crash left half built. Raises ``HostError``."""
+        bpffs(self._pins)
+        try:
+            self._pins.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as e:
+            raise HostError(f"cannot make {self._pins} ({e.strerror}): run as root, or choose --pins elsewhere") from e
+        for stale in self._pins.glob(f"*{_NEW}"):
+            remove(stale)
+
+    def builds(self) -> tuple[Path, ...]:
+        """The complete builds that are pinned."""
+        return (
+            tuple(sorted(p for p in self._pins.iterdir() if not p.name.endswith(_NEW))) if self._pins.is_dir() else ()
+        )
+
+    def adopt(self, source: Source) -> Built | None:
+        """The pinned build of exactly this source, or None."""
+        path = self._pins / source.build
+        return Built(path, adopted=True) if path.is_dir() else None
+
+    def build(self, source: Source) -> Built:
+        """Compile and load ``source`` in a child; its programs and maps are pinned, nothing is attached yet.
+
+        Raises ``HostError`` where this kernel loads none of it, ``AbiError`` where the C does not compile.
+        """
+        pins = self._pins / (source.build + _NEW)
+        pins.mkdir(mode=0o700)
+        job = build.Job(source=str(source.directory), offsets=source.offsets, pins=str(pins))
+        child = subprocess.run(  # noqa: S603 -- our own module
+            [sys.executable, "-m", build.__name__],
+            input=msgspec.json.encode(job),
+            capture_output=True,
+            timeout=BUILD_TIMEOUT_S,
+            check=False,
+        )
+        said = child.stderr.decode(errors="replace").strip()
+        if child.returncode:
+            remove(pins)
+            raise HostError(
+                f"the loader failed: {said.splitlines()[-1] if said else 'no message'}: is python3-bpfcc installed?"
+            )
+        answer = msgspec.json.decode(child.stdout, type=build.Built)
+        if answer.error:
+            remove(pins)
+            raise AbiError(f"the probes do not build: {answer.error}: {_first_error(said)}")
+        if not answer.loaded:
+            remove(pins)
+            raise HostError(f"this kernel refuses every probe ({_some(answer.refused)}): see `enforcer doctor`")
+        (pins / "links").mkdir(mode=0o700)
+        return Built(pins, adopted=False, refused=answer.refused)
+
+    def attach(self, built: Built, program: Program) -> None:
+        """Attach a tracepoint, LSM or fmod_ret program and pin the link. Raises ``EdgeError``."""
+        link = self._libbpf.attach_tracepoint(self._program(built, program), program.tracepoint)
+        self._pin_link(link, built.links / program.function)
+
+    def attach_cgroup(self, built: Built, program: Program, cgroup_fd: int) -> None:
+        """Attach a network program to a cgroup and pin the link; nothing to do if it is attached there already."""
+        path = built.links / f"{program.function}@{os.fstat(cgroup_fd).st_ino}"
+        if not path.exists():
+            self._pin_link(self._libbpf.attach_cgroup(self._program(built, program), cgroup_fd, program.attach), path)
+
+    def detach(self, built: Built, program: Program) -> None:
+        """Take one program off its hook."""
+        (built.links / program.function).unlink(missing_ok=True)
+
+    def attached(self, built: Built) -> Iterator[Program]:
+        """The programs of this build that have a pinned link."""
+        names = {path.name.partition("@")[0] for path in built.links.iterdir()}
+        return (program for program in PROGRAMS if program.function in names)
+
+    def finish(self, built: Built) -> Built:
+        """The build is in force: give it its final name and take down every other one."""
+        final = built.pins.with_name(built.pins.name.removesuffix(_NEW))
+        if built.pins != final:
+            built.pins.rename(final)
+        for other in self._pins.iterdir():
+            if other != final:
+                remove(other)
+        return Built(final, built.adopted, built.refused)
+
+    def unload(self) -> int:
+        """Take down everything; how many links went."""
+        links = sum(1 for _ in self._pins.glob("*/links/*"))
+        if self._pins.is_dir():
+            remove(self._pins)
+        return links
+
+    def _program(self, built: Built, program: Program) -> int:
+        return self._libbpf.open(built.pins / "programs" / program.function)
+
+    def _pin_link(self, link: int, path: Path) -> None:
+        try:
+            self._libbpf.pin(link, path)
+        finally:
+            os.close(link)
+
+
+def remove(path: Path) -> None:
+    """Remove a tree of pins, links first, so that no program runs on with half its maps. Raises ``EdgeError``."""
+    try:
+        for name in ("links", "programs", "maps"):
+            for entry in path.glob(f"**/{name}/*"):
+                entry.unlink()
+        for directory, _, _ in os.walk(path, topdown=False):
+            os.rmdir(directory)
+    except OSError as e:
+        raise EdgeError(f"cannot remove the pins in {path}: {e.strerror}") from e
+
+
+def _some(refused: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in list(refused.items())[:2])
+
+
+def _first_error(said: str) -> str:
+    return next((line for line in said.splitlines() if "error:" in line), "no message from the compiler")

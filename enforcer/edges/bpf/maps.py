@@ -1,0 +1,145 @@
+"""The pinned maps: rows in, counts out. Reached through libbpf, so that no compiler stays in the agent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterator
+from ctypes import c_uint32, c_uint64
+from pathlib import Path
+from typing import Any
+
+from enforcer import abi
+from enforcer.core.image import Image, Subject, Table
+from enforcer.core.plan import Delete, Op, Publish, Put
+from enforcer.edges.bpf.libbpf import Libbpf
+
+LAYOUT: dict[Table, tuple[Any, Any]] = {
+    Table.PREPARED: (abi.DockerId, c_uint32),
+    Table.CGROUPS: (c_uint64, abi.Subject),
+    Table.OBJECTS: (abi.InodeKey, abi.Object),
+    Table.FILESYSTEMS: (abi.DeviceKey, c_uint32),
+    Table.ROWS: (abi.RowKey, abi.Row),
+    Table.NET_SUBJECTS: (abi.NetKey, abi.NetSubject),
+    Table.NET_ROWS: (abi.NetRowKey, abi.Ports),
+    Table.CIDRS: (abi.CidrKey, abi.Ports),
+    Table.ENDPOINTS: (abi.EndpointKey, abi.Endpoint),
+    Table.SUBNETS: (abi.SubnetKey, c_uint32),
+    Table.MEMBERS: (abi.MemberKey, c_uint32),
+}
+
+_SLOT = bytes(4)
+
+
+class Maps:
+    """The maps pinned under ``directory``. Not for several threads at once: reconcile writes, the scrape only reads counts."""
+
+    def __init__(self, directory: Path, libbpf: Libbpf) -> None:
+        self._libbpf = libbpf
+        self._fds = {path.name: libbpf.open(path) for path in directory.iterdir()}
+        self._cpus = libbpf.cpus()
+
+    def close(self) -> None:
+        """Let go of the descriptors; what is pinned stays."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+
+    def fd(self, name: str) -> int:
+        """The descriptor of one map."""
+        return self._fds[name]
+
+    def config(self) -> abi.Config:
+        """What is live now."""
+        value = self._libbpf.get(self._fds["config"], _SLOT, ctypes.sizeof(abi.Config))
+        return abi.decode(abi.Config, value or bytes(ctypes.sizeof(abi.Config)))
+
+    def configure(self, *, generation: int, host_mnt_ns: int) -> None:
+        """One store: the policy load that answers from now on, and what tells a container's program from the host's."""
+        record = abi.Config(generation=generation, host_mnt_ns=host_mnt_ns)
+        self._libbpf.put(self._fds["config"], _SLOT, bytes(record))
+
+    def apply(self, op: Op) -> None:
+        """Carry out one operation of a plan."""
+        match op:
+            case Put(table, key, value):
+                kinds = LAYOUT[table]
+                self._libbpf.put(self._fds[table.value], abi.pack(kinds[0], key), abi.pack(kinds[1], value))
+            case Delete(table, key):
+                self._libbpf.delete(self._fds[table.value], abi.pack(LAYOUT[table][0], key))
+            case Publish(generation):
+                self.configure(generation=generation, host_mnt_ns=self.config().host_mnt_ns)
+
+    def sweep(self, image: Image) -> int:
+        """Remove what an earlier agent left and ``image`` does not hold; how many rows went.
+
+        Cgroups are left alone: the kernel adds nested ones by itself and removes all of them when they end.
+        """
+        stale = 0
+        for table, (kind, _) in LAYOUT.items():
+            if table is Table.CGROUPS:
+                continue
+            wanted = {abi.pack(kind, key) for key in image.tables[table]}
+            for key in list(self.keys(table.value, ctypes.sizeof(kind))):
+                if key not in wanted:
+                    stale += self._libbpf.delete(self._fds[table.value], key)
+        return stale
+
+    def subject(self, cgroup: int) -> Subject | None:
+        """Whom the kernel takes a cgroup for."""
+        value = self._libbpf.get(self._fds["subjects"], abi.pack(c_uint64, cgroup), ctypes.sizeof(abi.Subject))
+        if value is None:
+            return None
+        record = abi.decode(abi.Subject, value)
+        return Subject(record.id, record.state)
+
+    def keys(self, name: str, size: int) -> Iterator[bytes]:
+        """Every key of a map, each once; keys that come or go meanwhile may be missed."""
+        key = self._libbpf.next_key(self._fds[name], None, size)
+        seen: set[bytes] = set()
+        while key is not None and key not in seen:
+            seen.add(key)
+            yield key
+            key = self._libbpf.next_key(self._fds[name], key, size)
+
+    def _sums(self, name: str, size: int) -> Iterator[tuple[bytes, int]]:
+        for key in self.keys(name, size):
+            value = self._libbpf.get(self._fds[name], key, 8 * self._cpus)
+            if value is not None:
+                yield key, sum(struct.unpack(f"={self._cpus}Q", value))
+
+    def counts(self) -> dict[tuple[int, int, int, int, int, int, int], int]:
+        """(subject, object, peer, class, access, verdict, hook) → violations since the maps were made."""
+        sums = self._sums("counts", ctypes.sizeof(abi.CountKey))
+        return {struct.unpack("=IIIBBBB", key): n for key, n in sums}
+
+    def losses(self) -> dict[tuple[int, int], int]:
+        """(subject, cause) → counted violations without a record."""
+        return {struct.unpack("=II", key): n for key, n in self._sums("losses", ctypes.sizeof(abi.LossKey))}
+
+    def add_count(self, key: abi.CountKey, n: int) -> None:
+        """Count what only the agent can judge (hook REFUSED). The kernel never writes such keys, so nothing is lost."""
+        self._add_on_first_cpu("counts", bytes(key), n)
+
+    def add_loss(self, subject: int, cause: int, n: int) -> None:
+        """Count what the agent itself lost (cause LOST_JOURNAL, which the kernel never writes)."""
+        self._add_on_first_cpu("losses", struct.pack("=II", subject, cause), n)
+
+    def _add_on_first_cpu(self, name: str, key: bytes, n: int) -> None:
+        value = self._libbpf.get(self._fds[name], key, 8 * self._cpus) or bytes(8 * self._cpus)
+        first = struct.unpack_from("=Q", value)[0] + n
+        self._libbpf.put(self._fds[name], key, struct.pack("=Q", first) + value[8:])
+
+    def recorded(self) -> dict[int, int]:
+        """Subject → violations that the journal holds, over all agents since the maps were made."""
+        return {int.from_bytes(key, "little"): self._recorded(key) for key in self.keys("recorded", 4)}
+
+    def add_recorded(self, subject: int, n: int) -> None:
+        """The journal holds ``n`` more violations of this subject. Only the agent's reader writes this map."""
+        key = struct.pack("=I", subject)
+        self._libbpf.put(self._fds["recorded"], key, struct.pack("=Q", self._recorded(key) + n))
+
+    def _recorded(self, key: bytes) -> int:
+        value = self._libbpf.get(self._fds["recorded"], key, 8)
+        return int.from_bytes(value, "little") if value else 0

@@ -1,0 +1,85 @@
+"""From the ring to the sinks: read a batch, turn it into events, keep it, and only then give the ring its place back."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from enforcer import abi
+from enforcer.core.event import Event, Notice
+from enforcer.core.ids import Reserved
+from enforcer.core.model import Hook
+from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.ring import Ring
+from enforcer.errors import AbiError
+from enforcer.runtime.records import Records, boot_offset_ns
+from enforcer.sinks.journal import VIOLATIONS, JournalSink
+
+log = logging.getLogger(__name__)
+
+BATCH = 4096
+"""Records of one journal write: some 2 MB, and a quarter of what the ring holds."""
+
+
+class Pipeline:
+    """The one reader of the ring and the one writer of the journal; ``drain`` is called by one thread.
+
+    ``born`` is told the Docker id of each container whose cgroup appeared.
+    """
+
+    def __init__(
+        self, ring: Ring, maps: Maps, records: Records, journal: JournalSink, *, born: Callable[[str], None]
+    ) -> None:
+        self._ring, self._maps, self._records, self._journal, self._born = ring, maps, records, journal, born
+        self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
+        self.canary_records = 0
+        self.malformed = 0
+
+    def notice(self, action: str, message: str, *, outcome: str = "success", **fields: str | int) -> None:
+        """Put something that the agent did on record, with the next batch. Any thread may call it."""
+        self._notices.put(Notice(0, time.time_ns(), action, message, outcome=outcome, fields=fields))
+
+    def drain(self) -> int:
+        """One round: at most ``BATCH`` records and every waiting notice. How many records were read."""
+        batch: list[Event | Notice] = []
+        subjects: Counter[int] = Counter()
+        offset, read = boot_offset_ns(), 0
+        for raw in self._ring.read(BATCH):
+            read += 1
+            record = abi.decode(abi.CEvent, raw)
+            event = self._taken(record, offset)
+            if event:
+                batch.append(event)
+                subjects[record.subject] += event.count
+        while not self._notices.empty():
+            batch.append(self._notices.get())
+        self._keep(batch, subjects)
+        self._ring.advance()
+        return read
+
+    def _taken(self, record: abi.CEvent, offset_ns: int) -> Event | None:
+        if record.subject == Reserved.CANARY:
+            self.canary_records += record.count
+            return None
+        if record.hook == Hook.BORN:
+            self._born(bytes(record.path[: abi.DOCKER_ID]).decode("ascii", "replace"))
+            return None
+        try:
+            return self._records.event(record, offset_ns)
+        except AbiError:
+            self.malformed += 1
+            log.exception("a record cannot be read: this is a defect, please report it")
+            return None
+
+    def _keep(self, batch: list[Event | Notice], subjects: Counter[int]) -> None:
+        lost = self._journal.lost[VIOLATIONS]
+        self._journal.write(batch)
+        failed = self._journal.lost[VIOLATIONS] > lost
+        for subject, n in subjects.items():
+            if failed:
+                self._maps.add_loss(subject, abi.LOST_JOURNAL, n)
+            else:
+                self._maps.add_recorded(subject, n)

@@ -1,0 +1,157 @@
+"""The kernel's side, brought up: adopt or build, fill, attach the best mechanism that is seen to work, keep it in force."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from enforcer.core.model import Mechanism
+from enforcer.edges.bpf.libbpf import Libbpf
+from enforcer.edges.bpf.loader import Built, Loader, Source
+from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.programs import PROGRAMS, Program
+from enforcer.edges.bpf.ring import Ring
+from enforcer.edges.cgroup import Cgroups
+from enforcer.errors import ContainerGone, EdgeError, HostError
+from enforcer.runtime.canary import Finding
+
+log = logging.getLogger(__name__)
+
+LSM_LIST = Path("/sys/kernel/security/lsm")
+RING_PAGES = 2048  # as in probes/maps.h
+OPEN = "open"
+
+DENYING = frozenset({Mechanism.LSM, Mechanism.FMOD_RET, Mechanism.CGROUP})
+
+Prove = Callable[[Maps, Mechanism | None], Finding]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What holds one hook. ``mechanism`` None: nothing does. ``missed``: why the better mechanisms do not."""
+
+    hook: str
+    mechanism: Mechanism | None
+    missed: tuple[str, ...] = ()
+
+
+class Probes:
+    """One agent's programs and maps. ``mechanism`` forces one rung of the ladder for opens."""
+
+    def __init__(self, pins: Path, source: Source, *, mechanism: str = "") -> None:
+        self._libbpf = Libbpf()
+        self._loader = Loader(pins, self._libbpf)
+        self._loader.prepare()
+        self._forced = mechanism
+        self._built = self._adopted(source) or self._loader.build(source)
+        self.adopted = self._built.adopted
+        self.maps = self.open_maps()
+        self.holds: tuple[Hold, ...] = ()
+        if not self.adopted:
+            self.maps.configure(generation=0, host_mnt_ns=os.stat("/proc/self/ns/mnt").st_ino)
+
+    def _adopted(self, source: Source) -> Built | None:
+        built = self._loader.adopt(source)
+        if built and self._forced and self._forced not in {p.mechanism.name.lower() for p in self._attached(built)}:
+            self._loader.unload()
+            self._loader.prepare()
+            return None
+        return built
+
+    def _attached(self, built: Built) -> list[Program]:
+        return [p for p in self._loader.attached(built) if p.hook == OPEN]
+
+    def open_maps(self) -> Maps:
+        """The maps, with descriptors of their own: one for each thread that uses them."""
+        return Maps(self._built.maps, self._libbpf)
+
+    def ring(self) -> Ring:
+        """The ring of records. Only one reader at a time."""
+        return Ring(self.maps.fd("events"), RING_PAGES * os.sysconf("SC_PAGE_SIZE"))
+
+    def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
+        """Attach every hook and prove it; the maps must be filled. What an adopted build has attached is kept if it holds."""
+        holds = [self._attach_first(hook) for hook in ("birth", "arm", "death")]
+        holds += self.cover(cgroups, parents)
+        holds.append(self._climb(prove))
+        self.holds = tuple(holds)
+        self._built = self._loader.finish(self._built)
+
+    def cover(self, cgroups: Cgroups, parents: Iterable[str]) -> list[Hold]:
+        """Attach the network programs to each cgroup in ``parents``; those that have them already keep them."""
+        holds = {p.hook: Hold(p.hook, p.mechanism) for p in PROGRAMS if p.mechanism is Mechanism.CGROUP}
+        for parent in parents:
+            try:
+                fd = cgroups.attachable(parent)
+            except ContainerGone:
+                continue
+            try:
+                for program in (p for p in PROGRAMS if p.hook in holds):
+                    if why := self._try(program, cgroup=fd):
+                        holds[program.hook] = Hold(program.hook, None, (why,))
+            finally:
+                os.close(fd)
+        return list(holds.values())
+
+    def _attach_first(self, hook: str) -> Hold:
+        program = next(p for p in PROGRAMS if p.hook == hook)
+        why = self._try(program)
+        return Hold(hook, None, (why,)) if why else Hold(hook, program.mechanism)
+
+    def _climb(self, prove: Prove) -> Hold:
+        """The first mechanism for opens that loads, attaches and stops the canary."""
+        missed: list[str] = []
+        forced = self._forced
+        for program in (p for p in PROGRAMS if p.hook == OPEN):
+            name = program.mechanism.name.lower()
+            if forced and name != forced:
+                missed.append(f"{name}: --mechanism {forced} was asked for")
+                continue
+            if why := self._try(program) or self._unproved(program, prove):
+                missed.append(f"{name}: {why}")
+                self._loader.detach(self._built, program)
+                continue
+            return Hold(OPEN, program.mechanism, tuple(missed))
+        return Hold(OPEN, None, tuple(missed))
+
+    def _unproved(self, program: Program, prove: Prove) -> str:
+        finding = prove(self.maps, program.mechanism)
+        return finding.failures.get(OPEN, "")
+
+    def _try(self, program: Program, *, cgroup: int | None = None) -> str:
+        """Attach one program; why it does not, or ""."""
+        if program.function in self._built.refused:
+            return f"the kernel refuses the program ({self._built.refused[program.function]})"
+        if program.mechanism is Mechanism.LSM and "bpf" not in lsm_list():
+            return f"bpf is not in the kernel's list of LSMs ({LSM_LIST})"
+        try:
+            if cgroup is not None:
+                self._loader.attach_cgroup(self._built, program, cgroup)
+            elif program.function not in {p.function for p in self._loader.attached(self._built)}:
+                self._loader.attach(self._built, program)
+        except EdgeError as e:
+            return f"it does not attach ({e})"
+        return ""
+
+    def require_deny(self) -> None:
+        """Raises ``HostError`` if any hook is held by less than a refusal before the fact."""
+        weak = [h for h in self.holds if h.hook not in ("birth", "arm", "death") and h.mechanism not in DENYING]
+        if weak:
+            why = "; ".join(f"{h.hook}: {'; '.join(h.missed) or 'nothing holds it'}" for h in weak)
+            raise HostError(f"--require deny: this host cannot refuse before the fact ({why})")
+
+    def unload(self) -> int:
+        """Take everything down; how many links went."""
+        self.maps.close()
+        return self._loader.unload()
+
+
+def lsm_list() -> tuple[str, ...]:
+    """The kernel's active LSMs; "bpf" is assumed where securityfs is not mounted: the canary then tells."""
+    try:
+        return tuple(LSM_LIST.read_text().strip().split(","))
+    except OSError:
+        return ("bpf",)

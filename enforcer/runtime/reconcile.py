@@ -1,0 +1,118 @@
+"""The only writer of the kernel's maps: facts and policy in, rows out, published by generation.
+
+One thread calls it. What it has published can be read from any thread as one immutable ``Snapshot``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from enforcer.core.compile import compile as compile_image
+from enforcer.core.ids import allocate
+from enforcer.core.image import Image
+from enforcer.core.model import Container, Facts, Inode, Kind, Policy
+from enforcer.core.plan import plan
+from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.dockerd import DockerEvent
+from enforcer.runtime.facts import Survey
+from enforcer.runtime.state import State, StateFile
+
+log = logging.getLogger(__name__)
+
+KEPT_GENERATIONS = 8
+"""Records of older loads than this are shown with the running policy's rules: the ring never holds them that long."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is in force: the policy, the host that it was compiled for, the rows, and the names of their numbers."""
+
+    policy: Policy
+    facts: Facts
+    image: Image
+    state: State
+
+    def container(self, subject: int) -> Container | None:
+        """The container with this subject id, if it is still there."""
+        return self.facts.containers.get(self.state.ids.container_of(subject) or "")
+
+
+def paths_of(policy: Policy) -> tuple[str, ...]:
+    """The host paths that a policy names: the survey has to look at them."""
+    rules = (t for rule in policy.data_rules for t in (*rule.read_write, *rule.read_only))
+    return tuple(sorted({t.pattern for t in (*policy.protected, *rules) if t.kind is Kind.PATH and "{" not in t.pattern}))
+
+
+class Reconcile:
+    """Keeps the maps equal to what policy and host ask for.
+
+    ``survey_of`` makes a survey for the paths that a policy names; ``canary`` is the self-test's forbidden file.
+    """
+
+    def __init__(
+        self, maps: Maps, survey_of: Callable[[Iterable[str]], Survey], file: StateFile, *, canary: Inode | None
+    ) -> None:
+        self._maps, self._survey_of, self._file, self._canary = maps, survey_of, file, canary
+        self._state = file.read()
+        self._survey: Survey | None = None
+        self._recent: dict[int, Snapshot] = {}
+        self.snapshot: Snapshot | None = None
+
+    def load(self, policy: Policy) -> Snapshot:
+        """Put a policy in force, as a new generation, for the host as it is now. Raises EdgeError, HostError."""
+        survey = self._survey_of(paths_of(policy))
+        facts = survey.full()
+        generation = max(self._state.generation, self._maps.config().generation) + 1
+        snapshot = self._publish(policy, facts, generation)
+        self._survey = survey
+        log.info("policy in force", extra={"generation": generation, "policy": policy.hash[:12]})
+        return snapshot
+
+    def refresh(self, events: Iterable[DockerEvent]) -> Snapshot:
+        """Follow what Docker says has changed. Raises EdgeError, HostError; the rows then stay as they are."""
+        survey, snapshot = self._running()
+        facts = snapshot.facts
+        for event in events:
+            facts = survey.after(event)
+        return self._publish(snapshot.policy, facts, snapshot.image.generation)
+
+    def resync(self) -> Snapshot:
+        """Read the whole host again: after the event stream was lost, events may be missing or come twice."""
+        survey, snapshot = self._running()
+        return self._publish(snapshot.policy, survey.full(), snapshot.image.generation)
+
+    def at(self, generation: int) -> Snapshot | None:
+        """What was in force in that generation, or what is now, if that was too long ago."""
+        return self._recent.get(generation, self.snapshot)
+
+    def _running(self) -> tuple[Survey, Snapshot]:
+        if self._survey is None or self.snapshot is None:
+            raise AssertionError("refresh before load")
+        return self._survey, self.snapshot
+
+    def _publish(self, policy: Policy, facts: Facts, generation: int) -> Snapshot:
+        state = self._remember(policy, facts, generation)
+        image = compile_image(policy, facts, state.ids, generation, canary=self._canary)
+        before = self.snapshot.image if self.snapshot else None
+        for op in plan(before, image):
+            self._maps.apply(op)
+        if before is None:
+            self._maps.sweep(image)
+        for warning in set(image.warnings) - set(self.snapshot.image.warnings if self.snapshot else ()):
+            log.warning(warning)
+        self.snapshot = Snapshot(policy, facts, image, state)
+        self._recent[generation] = self.snapshot
+        self._recent.pop(generation - KEPT_GENERATIONS, None)
+        return self.snapshot
+
+    def _remember(self, policy: Policy, facts: Facts, generation: int) -> State:
+        """Numbers and names go to disk before the kernel can use them in a record."""
+        state = self._state.knowing(facts, allocate(self._state.ids, policy, facts))
+        if generation != state.generation:
+            state = replace(state, generation=generation)
+        if state is not self._state:
+            self._file.write(state)
+            self._state = state
+        return state

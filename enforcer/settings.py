@@ -1,0 +1,50 @@
+"""Where the agent keeps things and what it was asked to do: one frozen object, made by the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from enforcer.core.model import Mode
+
+POLICY = Path("/etc/enforcer/policy.yaml")
+STATE = Path("/var/lib/enforcer")
+JOURNAL = Path("/var/log/enforcer")
+RUN = Path("/run/enforcer")
+PINS = Path("/sys/fs/bpf/enforcer")
+LISTEN = "127.0.0.1:9469"
+
+DRAIN_S = 0.05
+"""How often the ring is read: a violation is in the journal within this and the time of one write."""
+
+CANARY_S = 60.0
+"""How often the canary tries what is forbidden."""
+
+WATCH_S = 0.5
+"""How often the policy's files are looked at for a change."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of ``run``. ``mechanism`` forces one rung of the ladder ("" for the best); ``require_deny`` refuses less.
+
+    ``mode`` overrides the policy's own; ``cgroup`` is the cgroup above the containers ("" to take Docker's default);
+    ``docker`` is the engine's address.
+    """
+
+    policy: Path = POLICY
+    state: Path = STATE
+    journal: Path = JOURNAL
+    run: Path = RUN
+    pins: Path = PINS
+    listen: str = LISTEN
+    mode: Mode | None = None
+    mechanism: str = ""
+    require_deny: bool = False
+    cgroup: str = ""
+    docker: str = "unix:///var/run/docker.sock"
+
+    @property
+    def socket(self) -> Path:
+        """The control socket, through which ``status`` asks."""
+        return self.run / "control.sock"
