@@ -75,10 +75,10 @@ class Cgroups:
             raise EdgeError(f"cannot open cgroup {path}: {e.strerror}") from e
 
     def _directory(self, path: str) -> Path:
-        parts = PurePosixPath(path).parts
+        parts = [p for p in path.split("/") if p not in ("", ".")]
         if ".." in parts:
             raise HostError(f"cgroup {path} is outside this agent's cgroup namespace: run the agent in the host's")
-        return self.root.joinpath(*(p for p in parts if p != "/"))
+        return self.root.joinpath(*parts)
 
     def _find(self) -> Path:
         found = [m for m in self._procfs.mounts() if m.kind == "cgroup2" and m.root == "/"]
