@@ -1,7 +1,8 @@
 """Builds what a machine boots: Debian's own kernel, a 2 MB initramfs and an ext4 root, all from Debian packages.
 
-The packages are unpacked, not configured (mmdebstrap's ``extract`` variant): that takes seconds, and no maintainer script
-has to run. The few results of those scripts that a test needs are made here: users, alternatives, caches, byte code.
+The packages are unpacked, not configured (mmdebstrap's ``extract`` variant): that takes seconds, and no maintainer
+script has to run. The few results of those scripts that a test needs are made here: users, alternatives, caches, byte
+code.
 """
 
 from __future__ import annotations
@@ -24,13 +25,37 @@ GUEST = Path(__file__).parent / "guest"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 PACKAGES = (
     KERNEL_PACKAGE,
-    *("bash", "dash", "coreutils", "util-linux", "mount", "grep", "sed", "mawk", "tar", "gzip", "findutils", "hostname"),
+    *(
+        "bash",
+        "dash",
+        "coreutils",
+        "util-linux",
+        "mount",
+        "grep",
+        "sed",
+        "mawk",
+        "tar",
+        "gzip",
+        "findutils",
+        "hostname",
+    ),
     *("base-passwd", "libc-bin", "kmod", "procps", "iproute2", "iptables", "nftables", "ca-certificates"),
     *("python3", "python3-distutils", "python3-bpfcc", "libbpf1"),
-    *("docker.io", "apparmor", "busybox-static", "gcc", "libc6-dev", "git"),
+    *("docker.io", "apparmor", "busybox-static", "gcc", "libc6-dev"),
 )
-UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/icons", "var/lib/dpkg/info")
-ALTERNATIVES = {"iptables": "iptables-nft", "iptables-save": "iptables-nft-save", "iptables-restore": "iptables-nft-restore"}
+UNUSED = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+    "usr/share/icons",
+    "var/lib/dpkg/info",
+)
+ALTERNATIVES = {
+    "iptables": "iptables-nft",
+    "iptables-save": "iptables-nft-save",
+    "iptables-restore": "iptables-nft-restore",
+}
 BOOT_MODULES = ("virtio_pci", "virtio_blk")
 ROOT_SIZE = "4G"  # sparse; the room above the packages is for what tests write
 TOOLS = ("mmdebstrap", "mkfs.ext4", "apt-get", "apt-config", "chroot")
@@ -53,6 +78,8 @@ def build(cache: Path) -> Image:
         raise MachineError("the VM image can only be built by root; run as root")
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
+        # Inherited, so that what a killed build started still holds the lock while it goes on writing.
+        os.set_inheritable(lock.fileno(), True)
         fcntl.flock(lock, fcntl.LOCK_EX)
         whole = cache / recipe()
         if not whole.exists():
@@ -135,7 +162,11 @@ def _make_initramfs(tree: Path, *, release: str, to: Path) -> None:
         shutil.copy(tree / module, small / f"modules/{number:02}-{Path(module).name}")
     names = "\n".join(str(path.relative_to(small)) for path in sorted(small.rglob("*")))
     packed = subprocess.run(
-        [tree / "usr/bin/busybox", "cpio", "-o", "-H", "newc"], cwd=small, input=names.encode(), capture_output=True, check=True
+        [tree / "usr/bin/busybox", "cpio", "-o", "-H", "newc"],
+        cwd=small,
+        input=names.encode(),
+        capture_output=True,
+        check=True,
     )
     to.write_bytes(gzip.compress(packed.stdout, compresslevel=1))
     _remove(small)
@@ -149,9 +180,12 @@ def make_filesystem(tree: Path, *, to: Path, size: str) -> None:
 
 def _call(*command: str | Path, given: str = "") -> str:
     """Run a program of the host and return what it prints. Raises ``MachineError`` with its complaint."""
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    # close_fds: what is started holds the lock of build().
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, close_fds=False)
     if done.returncode:
-        raise MachineError(f"{command[0]} failed ({done.returncode}) while building the VM image:\n{done.stderr[-3000:]}")
+        raise MachineError(
+            f"{command[0]} failed ({done.returncode}) while building the VM image:\n{done.stderr[-3000:]}"
+        )
     return done.stdout
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -33,7 +34,7 @@ CMDLINE = "console=ttyS0 loglevel=5 panic=-1 mitigations=off random.trust_cpu=on
 
 @dataclass(frozen=True)
 class Result:
-    """What a script did. ``output`` is what it printed, ``files`` what it left in $RESULTS, ``console`` the kernel's log."""
+    """What a script did. ``output`` is what it printed, ``files`` what it left in $RESULTS."""
 
     exit_code: int
     output: str
@@ -45,12 +46,10 @@ class Machine:
     """Boots ``image`` with a copy, taken at construction, of the checkout at ``repo``. Use it with ``with``."""
 
     def __init__(self, image: Image, repo: Path) -> None:
-        require("qemu-system-x86_64", "git", "mkfs.ext4")
+        require("qemu-system-x86_64", "setpriv", "git", "mkfs.ext4")
         self._image = image
         self._repo = repo.resolve()
-        # Beside the checkout, so that copying it is linking.
-        (self._repo / ".cache").mkdir(exist_ok=True)
-        self._place = tempfile.TemporaryDirectory(prefix="machine-", dir=self._repo / ".cache")
+        self._place = _workplace(self._repo / ".cache")
         self._dir = Path(self._place.name)
         self._drive = self._dir / "repo.ext4"
         _pack_checkout(self._repo, tree=self._dir / "tree", to=self._drive)
@@ -58,7 +57,9 @@ class Machine:
     def __enter__(self) -> Machine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._place.cleanup()
 
     def run(
@@ -79,7 +80,9 @@ class Machine:
         with tempfile.TemporaryDirectory(prefix="run-", dir=self._dir) as name:
             place = Path(name)
             self._write_job(place / "exchange", script)
-            command = self._command(place, cmdline=cmdline, machine=("-m", str(memory_mib), "-smp", str(cpus), *qemu_args))
+            command = self._command(
+                place, cmdline=cmdline, machine=("-m", str(memory_mib), "-smp", str(cpus), *qemu_args)
+            )
             problem = _run(command, timeout_s=timeout_s)
             output, console = (_text(place / part) for part in ("output", "console"))
             answer = _read_answer(place / "exchange")
@@ -104,6 +107,7 @@ class Machine:
             f"file={place / 'exchange'}",
         )
         return [
+            *("setpriv", "--pdeathsig", "KILL", "--"),  # the emulator does not outlive a test run that is killed
             *("qemu-system-x86_64", "-M", "pc,accel=tcg", "-cpu", "max", "-nodefaults", "-no-reboot", "-nic", "none"),
             *("-display", "none", "-serial", f"file:{place / 'console'}", "-serial", f"file:{place / 'output'}"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initramfs)),
@@ -111,6 +115,15 @@ class Machine:
             *(part for drive in drives for part in ("-drive", f"{drive},if=virtio,format=raw,cache=unsafe")),
             *machine,
         ]
+
+
+def _workplace(cache: Path) -> tempfile.TemporaryDirectory[str]:
+    """A directory beside the checkout, so that copying it is linking. Those of runs that were killed are removed."""
+    cache.mkdir(exist_ok=True)
+    for stale in cache.glob("machine-*"):
+        if not Path("/proc", stale.name.split("-")[1]).exists():
+            shutil.rmtree(stale, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"machine-{os.getpid()}-", dir=cache)
 
 
 def _run(command: list[str], *, timeout_s: int) -> str:
@@ -127,7 +140,9 @@ def _run(command: list[str], *, timeout_s: int) -> str:
 
 def _pack_checkout(repo: Path, *, tree: Path, to: Path) -> None:
     listed = subprocess.run(
-        ["git", "-C", repo, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=False
+        ["git", "-C", repo, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        check=False,
     )
     if listed.returncode:
         raise MachineError(f"{repo} is not a git checkout: {listed.stderr.decode().strip()}")
