@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
-import requests
-from docker.errors import DockerException
 
 from deploy.demo.ledger import Kind, Ledger
 from deploy.demo.namespace import Namespace
 from deploy.demo.process import Process, await_that, last_words
-from deploy.demo.teardown import unmake
+from deploy.demo.teardown import answers, unmake
 from enforcer.errors import EdgeError, HostError
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -34,7 +32,7 @@ address = "{0}/containerd.sock"
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine that answers at ``url``. ``namespace`` is where its networks live, ``directory`` is ours to fill."""
+    """A Docker engine that answers at ``url``. Its networks live in ``namespace``; ``directory`` is ours to fill."""
 
     url: str
     namespace: Namespace
@@ -52,7 +50,7 @@ class Engine:
         """The same as a mapping, for whatever is made in the engine."""
         return {LABEL: self.name}
 
-    def client(self, timeout: float = 60) -> docker.DockerClient:
+    def client(self, timeout: int = 60) -> docker.DockerClient:
         """A client of its own for the caller, who closes it."""
         return docker.DockerClient(base_url=self.url, timeout=timeout)
 
@@ -78,20 +76,7 @@ def running() -> str | None:
     url = os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
     if not url.startswith("unix://"):
         raise HostError(f"DOCKER_HOST is {url}: the enforcer guards the engine of its own host; unset it")
-    return url if Path(url.removeprefix("unix://")).exists() and _answers(url) else None
-
-
-def _answers(url: str) -> bool:
-    try:
-        client = docker.DockerClient(base_url=url, timeout=10)
-    except DockerException:
-        return False
-    try:
-        return bool(client.ping())
-    except (DockerException, requests.RequestException):
-        return False
-    finally:
-        client.close()
+    return url if answers(url) else None
 
 
 def workplace(ledger: Ledger) -> Path:
@@ -122,7 +107,7 @@ def start_own(ledger: Ledger) -> Engine:
     engine = Engine(url=url, namespace=namespace, directory=directory, name=ledger.name, own=True)
     engine.assert_closed()
     _start_daemons(engine, ledger)
-    ledger.add(Kind.OBJECTS, url, engine.label)
+    ledger.add(Kind.OBJECTS, url, engine.label, "own")
     engine.assert_closed()
     return engine
 
@@ -138,7 +123,7 @@ def _start_daemons(engine: Engine, ledger: Ledger) -> None:
     _await_daemon(containerd, log, (at / "containerd.sock").exists)
     log = at / "dockerd.log"
     dockerd = ledger.add_process(engine.namespace.start(*_dockerd(engine), name="dockerd", log=log))
-    _await_daemon(dockerd, log, lambda: (at / "docker.sock").exists() and _answers(engine.url))
+    _await_daemon(dockerd, log, lambda: answers(engine.url))
 
 
 def _dockerd(engine: Engine) -> tuple[str, ...]:
@@ -167,7 +152,7 @@ def _await_daemon(daemon: Process, log: Path, ready: Callable[[], bool]) -> None
 
 @contextmanager
 def private_engine() -> Iterator[Engine]:
-    """An engine of our own for the length of a ``with``; ``EdgeError`` at its end if something of it cannot be removed."""
+    """An engine of our own for the length of a ``with``; ``EdgeError`` at its end if something of it stays."""
     ledger = Ledger.open_new()
     try:
         yield start_own(ledger)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ from pyroute2 import netns
 from deploy.demo.process import Process, Result, run, start
 from enforcer.errors import EdgeError, HostError
 
-WITHIN = (
-    *(ip_network(n) for n in ("127.0.0.0/8", "172.16.0.0/12", "203.0.113.0/24", "224.0.0.0/4")),
-    *(ip_network(n) for n in ("::1/128", "2001:db8::/32", "fe80::/10", "fc00::/7", "ff00::/8")),
-)
+WITHIN4 = tuple(map(IPv4Network, ("127.0.0.0/8", "172.16.0.0/12", "203.0.113.0/24", "224.0.0.0/4")))
+WITHIN6 = tuple(map(IPv6Network, ("::1/128", "2001:db8::/32", "fe80::/10", "fc00::/7", "ff00::/8")))
 """Where a closed namespace may have routes to: loopback, Docker's own pool, the documentation ranges, link-local."""
 
 OUTSIDE = ("192.0.2.1", "198.51.100.1", "8.8.8.8", "2001:4860:4860::8888")
@@ -99,12 +97,14 @@ class Namespace:
         return str(routes[0].get("dev", "")) if routes else ""
 
     def assert_closed(self, own: tuple[str, ...] = ()) -> None:
-        """``HostError`` if a packet could leave for anywhere but namespaces of ours. ``own`` are veth ends that we made."""
+        """``HostError`` if a packet could leave for anywhere but namespaces of ours. ``own`` are veth ends of ours."""
         for link in self.links():
             kind = link.get("linkinfo", {}).get("info_kind", link["link_type"])
             plugged = kind == "veth" and ("master" in link or link["ifname"] in own)
             if kind not in ("loopback", "bridge", "dummy") and not plugged:
-                raise HostError(f"{self.name} is not closed: {link['ifname']} ({kind}) is none of ours; nothing was sent")
+                raise HostError(
+                    f"{self.name} is not closed: {link['ifname']} ({kind}) is none of ours; nothing was sent"
+                )
         for family in ("-4", "-6"):
             for route in self._ask(family, "route", "show", "table", "all"):
                 self._assert_within(route)
@@ -116,16 +116,19 @@ class Namespace:
         if route.get("type") in ("unreachable", "prohibit", "blackhole", "throw"):
             return
         there = route["dst"]
-        if there == "default" or not any(_covers(ip_network(there), known) for known in WITHIN):
+        if there == "default" or not _is_within(there):
             raise HostError(f"{self.name} is not closed: it has a route to {there}; nothing was sent")
 
 
-def _covers(inner: Any, outer: Any) -> bool:
-    return bool(inner.version == outer.version and inner.subnet_of(outer))
+def _is_within(prefix: str) -> bool:
+    there = ip_network(prefix)
+    if isinstance(there, IPv4Network):
+        return any(there.subnet_of(known) for known in WITHIN4)
+    return any(there.subnet_of(known) for known in WITHIN6)
 
 
 def plug(near: tuple[Namespace, str], far: tuple[Namespace, str], addresses: tuple[tuple[str, str], ...]) -> None:
-    """Join two namespaces by a veth pair: (namespace, interface) twice, then (near, far) addresses with prefix length."""
+    """Join two namespaces by a veth pair: (namespace, interface) twice, (near, far) addresses with prefix length."""
     near_space, near_end = near
     far_space, far_end = far
     inside = ("netns", far_space.name) if far_space.name else ()

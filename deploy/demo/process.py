@@ -29,7 +29,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Process:
-    """A program that runs in the background. ``started`` (clock ticks since boot) tells it from a later one of the same pid."""
+    """A program in the background. ``started`` (clock ticks since boot) tells it from a later one of the same pid."""
 
     name: str
     pid: int

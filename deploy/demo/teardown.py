@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +21,12 @@ from enforcer.errors import EdgeError, EnforcerError
 
 CGROUPS = Path("/sys/fs/cgroup")
 
+Chosen = dict[str, str | list[str] | bool]
+"""Filters as the Docker API takes them."""
+
 
 def unmake(ledger: Ledger) -> list[str]:
-    """Remove everything that the ledger names, last made first, and the ledger too. The answer: what resisted, and why."""
+    """Remove everything that the ledger names, last made first, and the ledger. The answer: what resisted, and why."""
     trouble = []
     for entry in reversed(ledger.entries()):
         try:
@@ -47,21 +51,50 @@ def _remove_link(namespace: str, interface: str) -> None:
         Namespace(namespace).run("ip", "link", "del", interface, check=False)
 
 
-def _remove_objects(url: str, label: str) -> None:
-    """Containers, networks, volumes and images of the engine that carry the label."""
-    if not Path(url.removeprefix("unix://")).exists():
-        return  # an engine of our own that ended: its objects are files in a directory that goes next
-    client = docker.DockerClient(base_url=url, timeout=60)
+def _remove_objects(url: str, label: str, own: str = "") -> None:
+    """An engine of our own that ended took its objects along: they are files in a directory that goes next."""
+    if own and not answers(url):
+        return
+    objects_left(url, label)
+
+
+def answers(url: str) -> bool:
+    """Whether a Docker engine answers there, by its API's _ping."""
+    # by hand, because docker's client leaves a socket open behind every connection that fails
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        try:
+            connection.connect(url.removeprefix("unix://"))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+        except OSError:
+            return False
+
+
+def objects_left(url: str, label: str) -> list[str]:
+    """Remove the containers, networks, volumes and images with the label; the names of those that are still there."""
     try:
-        _remove_labelled(client, label)
+        client = docker.DockerClient(base_url=url, timeout=60)
+    except DockerException as e:
+        raise EdgeError(f"docker at {url}: {e}") from e
+    try:
+        chosen: Chosen = {"label": label}
+        _remove_labelled(client, chosen)
+        return _labelled(client, chosen)
     except (DockerException, requests.RequestException) as e:
         raise EdgeError(f"docker at {url}: {e}") from e
     finally:
         client.close()
 
 
-def _remove_labelled(client: docker.DockerClient, label: str) -> None:
-    chosen = {"label": label}
+def _labelled(client: docker.DockerClient, chosen: Chosen) -> list[str]:
+    found = [f"container {c.name}" for c in client.containers.list(all=True, filters=chosen)]
+    found += [f"network {n.name}" for n in client.networks.list(filters=chosen)]
+    found += [f"volume {v.name}" for v in client.volumes.list(filters=chosen)]
+    return found + [f"image {i.short_id}" for i in client.images.list(filters=chosen)]
+
+
+def _remove_labelled(client: docker.DockerClient, chosen: Chosen) -> None:
     for container in client.containers.list(all=True, filters=chosen, ignore_removed=True):
         with suppress(NotFound):
             container.remove(force=True, v=True)
@@ -71,11 +104,11 @@ def _remove_labelled(client: docker.DockerClient, label: str) -> None:
         volume.remove(force=True)
     # the image that is built on the other is the newer one, and has to go first
     for image in sorted(client.images.list(filters=chosen), key=lambda i: str(i.attrs["Created"]), reverse=True):
-        client.images.remove(image.id, force=True)
+        client.images.remove(str(image.id), force=True)
 
 
 def _stop_shims(address: str) -> None:
-    """Containers outlive a containerd that was killed: each has a shim, which carries our socket's path in its arguments."""
+    """Containers outlive a killed containerd: each has a shim, which carries our socket's path in its arguments."""
     for shim in _processes_with(b"-address", address.encode()):
         shim.stop(patience=1)
 

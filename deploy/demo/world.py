@@ -17,7 +17,7 @@ from docker.types import IPAMConfig, IPAMPool, Mount
 from deploy.demo.engine import Engine
 from deploy.demo.images import USER, Images
 from deploy.demo.internet import ADDRESS
-from enforcer.errors import EdgeError, HostError
+from enforcer.errors import HostError
 
 AGENTS = tuple(
     f"mcp-{rest}"
@@ -129,7 +129,9 @@ def _make_network(world: World, name: str, *, subnet: str, internal: bool) -> No
             ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)]),
         )
     except APIError as e:
-        raise HostError(f"network {name} on {subnet}: {e.explanation}; make demo OWN_ENGINE=1 uses another engine") from e
+        raise HostError(
+            f"network {name} on {subnet}: {e.explanation}; make demo OWN_ENGINE=1 uses another engine"
+        ) from e
 
 
 def _make_volumes(world: World, agent: str) -> None:
@@ -214,16 +216,17 @@ def _start_agent(world: World, agent: str) -> None:
 
 
 def _mounts_of(agent: str) -> list[Mount]:
-    own = [_volume(f"{agent}-data", "/app/data"), _volume(f"{agent}-logs", "/app/logs")]
-    own.append(_volume(f"{agent}-config", "/app/config", read_only=True))
+    own = [volume_at(f"{agent}-data", "/app/data"), volume_at(f"{agent}-logs", "/app/logs")]
+    own.append(volume_at(f"{agent}-config", "/app/config", read_only=True))
     if agent != ORCHESTRATOR:
         return own
     # the orchestrator sees everyone's metadata by right, and one agent's data by somebody's mistake
-    others = [_volume(f"{name}-config", f"/agents/{name}/config", read_only=True) for name in AGENTS[:-1]]
-    return [*own, *others, _volume(f"{AGENTS[0]}-data", f"/agents/{AGENTS[0]}/data", read_only=True)]
+    others = [volume_at(f"{name}-config", f"/agents/{name}/config", read_only=True) for name in AGENTS[:-1]]
+    return [*own, *others, volume_at(f"{AGENTS[0]}-data", f"/agents/{AGENTS[0]}/data", read_only=True)]
 
 
-def _volume(name: str, where: str, *, read_only: bool = False) -> Mount:
+def volume_at(name: str, where: str, *, read_only: bool = False) -> Mount:
+    """A named volume mounted at ``where`` in the container."""
     return Mount(target=where, source=name, type="volume", read_only=read_only)
 
 
@@ -232,7 +235,11 @@ def _start_others(world: World) -> None:
     gateway["labels"] = {**gateway["labels"], "com.docker.compose.service": "workstation"}
     world.client.networks.get(INTERNAL).connect(
         world.client.containers.run(
-            world.images.base, ["httpd", "-f", "-p", "3000", "-h", "/srv"], name="workstation", network=PUBLIC, **gateway
+            world.images.base,
+            ["httpd", "-f", "-p", "3000", "-h", "/srv"],
+            name="workstation",
+            network=PUBLIC,
+            **gateway,
         )
     )
     world.client.containers.run(
@@ -240,7 +247,7 @@ def _start_others(world: World) -> None:
         ["httpd", "-f", "-p", "5432", "-h", "/srv"],
         name="database",
         network=DATABASE,
-        mounts=[_volume("database-data", "/var/lib/database")],
+        mounts=[volume_at("database-data", "/var/lib/database")],
         **_hardened(world),
     )
     world.client.containers.run(
@@ -257,48 +264,9 @@ def _without_dns(world: World) -> dict[str, Any]:
     return {k: v for k, v in _common(world).items() if not k.startswith("dns")}
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What a command in a container came to."""
-
-    status: int
-    output: str
-
-
-def execute(world: World, container: str, command: tuple[str, ...]) -> Ran:
-    """``docker exec``: run a command in a container of the world, as its user."""
-    try:
-        made = world.client.api.exec_create(container, list(command))
-        output = world.client.api.exec_start(made["Id"])
-        status = world.client.api.exec_inspect(made["Id"])["ExitCode"]
-    except docker.errors.DockerException as e:
-        raise EdgeError(f"{container}: {e}") from e
-    return Ran(status=int(status), output=output.decode(errors="replace").strip())
-
-
-def run_stranger(world: World, volume: str, command: tuple[str, ...]) -> Ran:
-    """``docker run --rm``: a container that no rule names, born with somebody's volume at /stolen."""
-    container = world.client.containers.create(
-        world.images.base,
-        list(command),
-        name="stranger",
-        network_mode="none",
-        labels=world.engine.labels,
-        mounts=[_volume(volume, "/stolen")],
-    )
-    try:
-        container.start()
-        status = int(container.wait(timeout=30)["StatusCode"])
-        return Ran(status=status, output=container.logs().decode(errors="replace").strip())
-    except docker.errors.DockerException as e:
-        raise EdgeError(f"stranger: {e}") from e
-    finally:
-        container.remove(force=True)
-
-
 def standing(world: World) -> list[str]:
     """The names of the world's containers that run now."""
-    return sorted(c.name for c in world.client.containers.list(filters={"label": world.engine.label}))
+    return sorted(str(c.name) for c in world.client.containers.list(filters={"label": world.engine.label}))
 
 
 EXPECTED = tuple(sorted((*AGENTS, "workstation", "database", "mallory")))

@@ -1,0 +1,86 @@
+"""A Docker engine of our own for all end-to-end tests of a session, and containers in it that end with their test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from deploy.demo.acts import Ran
+from deploy.demo.engine import Engine, private_engine
+from deploy.demo.images import Images, build_images
+
+NEEDED = ("dockerd", "containerd", "runc", "ip", "nsenter", "iptables", "busybox")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """An engine in a network namespace without a way out; never the user's own."""
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    if os.geteuid() != 0 or missing:
+        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
+    with private_engine() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def images(engine: Engine) -> Images:
+    """The demo's two images: ``base`` (busybox, root) and ``agent`` (user 1001, /health on MCP_PORT)."""
+    return build_images(engine)
+
+
+class Containers:
+    """Starts containers and removes them. Names, networks and volumes are the test's own choice."""
+
+    def __init__(self, client: docker.DockerClient, images: Images) -> None:
+        self.client = client
+        self.images = images
+        self._made: list[Container] = []
+
+    def start(self, *command: str, **options: Any) -> Container:
+        """A running container, without a network unless one is given; the base image sleeps unless told otherwise."""
+        if "network" not in options:
+            options.setdefault("network_mode", "none")
+        image = options.pop("image", self.images.base)
+        words = list(command) or (["sleep", "infinity"] if image == self.images.base else None)
+        self._made.append(container := self.client.containers.create(image, words, init=True, **options))
+        container.start()
+        container.reload()
+        return container
+
+    def run(self, *command: str, **options: Any) -> Ran:
+        """A container's whole life: what its first process wrote, and its exit status."""
+        container = self.start(*command, **options)
+        status = container.wait(timeout=60)["StatusCode"]
+        return Ran(status=status, output=container.logs().decode(errors="replace").strip())
+
+    @staticmethod
+    def execute(container: Container, *command: str) -> Ran:
+        """``docker exec``."""
+        status, output = container.exec_run(list(command))
+        return Ran(status=status, output=output.decode(errors="replace").strip())
+
+    def remove_all(self) -> None:
+        """Remove what was started, with its anonymous volumes."""
+        for container in self._made:
+            with suppress(NotFound):
+                container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def containers(engine: Engine, images: Images) -> Iterator[Containers]:
+    """Containers of this test only."""
+    client = engine.client()
+    made = Containers(client, images)
+    try:
+        yield made
+    finally:
+        made.remove_all()
+        client.close()
