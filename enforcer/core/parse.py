@@ -80,7 +80,7 @@ def _mode(files: list[Fields]) -> Mode:
     for cursor, mode in modes[1:]:
         if mode is not modes[0][1]:
             first = modes[0][0].node.mark
-            cursor.refuse(f"contradicts {shown(first.file)}:{first.line}; one policy has one mode")
+            cursor.refuse(f"contradicts {first.file}:{first.line}; one policy has one mode")
     return modes[0][1] if modes else Mode.ENFORCE
 
 
@@ -92,7 +92,7 @@ def _containers(files: Iterable[Fields]) -> dict[str, Selector | None]:
         for name, cursor in (section.entries() or {}).items():
             if name in first:
                 mark = first[name].node.mark
-                cursor.refuse(f"is declared in {shown(mark.file)}:{mark.line} already; rename or remove one")
+                cursor.refuse(f"is declared in {mark.file}:{mark.line} already; rename or remove one")
                 continue
             first[name] = cursor
             if not _SELECTOR_NAME.fullmatch(name):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from enforcer.core.cursor import Cursor, Fields, shown
 from enforcer.core.document import Scalar
 from enforcer.core.model import DataRule, DataTarget, Kind
 from enforcer.core.parse_text import host_path, mode_of, name_glob, who_of
-from enforcer.core.select import PLACEHOLDER, may_overlap
+from enforcer.core.select import PLACEHOLDER, is_plain, may_overlap
 
 _KINDS = tuple(k.value for k in Kind)
 
@@ -22,10 +23,30 @@ def data_rules_of(
     cursors: Iterable[Cursor], *, containers: Collection[str], protected: tuple[DataTarget, ...] | None
 ) -> tuple[DataRule, ...]:
     """The rules of ``data.rules``. ``protected`` is ``None`` if that section is wrong: coverage is not judged then."""
-    return tuple(r for c in cursors if (r := _rule(c, containers=containers, protected=protected)))
+    cover = None if protected is None else _Cover.of(protected)
+    return tuple(r for c in cursors if (r := _rule(c, containers=containers, cover=cover)))
 
 
-def _rule(cursor: Cursor, *, containers: Collection[str], protected: tuple[DataTarget, ...] | None) -> DataRule | None:
+@dataclass(frozen=True)
+class _Cover:
+    """What is protected, in the order in which a match is found soonest: policies of 10,000 objects have to load."""
+
+    exact: frozenset[DataTarget]
+    globs_first: tuple[DataTarget, ...]
+
+    @classmethod
+    def of(cls, protected: tuple[DataTarget, ...]) -> _Cover:
+        return cls(frozenset(protected), tuple(sorted(protected, key=lambda t: is_plain(t.pattern))))
+
+    def holds(self, granted: DataTarget) -> bool:
+        """Whether the grant can concern something protected. Of two globs the host decides."""
+        pattern = granted.pattern.replace(PLACEHOLDER, "*")
+        return granted in self.exact or any(
+            p.kind is granted.kind and may_overlap(p.pattern, pattern) for p in self.globs_first
+        )
+
+
+def _rule(cursor: Cursor, *, containers: Collection[str], cover: _Cover | None) -> DataRule | None:
     fields = cursor.fields("data rule")
     if fields is None:
         return None
@@ -33,7 +54,7 @@ def _rule(cursor: Cursor, *, containers: Collection[str], protected: tuple[DataT
     mode = fields.get("mode")
     if not {"read-write", "read-only"} & (fields.known.keys() | fields.meant):
         cursor.refuse('grants nothing; give "read-write" or "read-only" (an empty list grants nothing on purpose)')
-    grants = {key: _granted(fields, key, protected) for key in ("read-write", "read-only")}
+    grants = {key: _granted(fields, key, cover) for key in ("read-write", "read-only")}
     _refuse_repeats(grants)
     return DataRule(
         id=cursor.path,
@@ -44,23 +65,16 @@ def _rule(cursor: Cursor, *, containers: Collection[str], protected: tuple[DataT
     )
 
 
-def _granted(fields: Fields, key: str, protected: tuple[DataTarget, ...] | None) -> list[tuple[Cursor, DataTarget]]:
+def _granted(fields: Fields, key: str, cover: _Cover | None) -> list[tuple[Cursor, DataTarget]]:
     section = fields.get(key)
     found = [(c, t) for c in (section.items() if section else None) or [] if (t := _target(c, rule=True))]
     for cursor, target in found:
-        if protected is not None and not any(_covers(p, target) for p in protected):
+        if cover and not cover.holds(target):
             cursor.refuse(
                 f'{target.kind} "{shown(target.pattern)}" is under nothing in "data.protected", so granting it means '
                 "nothing; protect it there or correct the name"
             )
     return found
-
-
-def _covers(protected: DataTarget, granted: DataTarget) -> bool:
-    """Whether the grant can concern something protected. Two globs get the benefit of the doubt: the host decides."""
-    if protected.kind is not granted.kind:
-        return False
-    return may_overlap(protected.pattern, granted.pattern.replace(PLACEHOLDER, "*"))
 
 
 def _refuse_repeats(grants: dict[str, list[tuple[Cursor, DataTarget]]]) -> None:

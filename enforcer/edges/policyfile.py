@@ -20,10 +20,10 @@ from enforcer.core.document import Broken, Document, Items, Mark, Node, Scalar, 
 from enforcer.errors import PolicyError, Problem
 
 MAX_BYTES = 1 << 20
-"""Of one file. A policy with 10,000 rules is half of that."""
+"""Of one file. Some 10,000 rules fit."""
 
 MAX_DEPTH = 32
-"""Of nesting. The language itself needs 8."""
+"""Of nesting. The language itself needs 7."""
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -170,7 +170,7 @@ class _Composer:
                 self._put(Broken(mark))
             case yaml.ScalarEvent():
                 known = self._plain_node(event, mark)
-                self._put(Scalar(event.value, mark, plain=event.style is None) if known else Broken(mark))
+                self._put(Scalar(event.value, mark, plain=not event.style) if known else Broken(mark))
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
                 self._begin(event, mark)
             case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
