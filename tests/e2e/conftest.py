@@ -1,9 +1,7 @@
-"""A Docker engine of our own for all end-to-end tests of a session, and containers in it that end with their test."""
+"""Containers in the engine of the test session (``tests/conftest.py``), which end with their test."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -14,20 +12,8 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from deploy.demo.acts import Ran
-from deploy.demo.engine import Engine, private_engine
+from deploy.demo.engine import Engine
 from deploy.demo.images import Images, build_images
-
-NEEDED = ("dockerd", "containerd", "runc", "ip", "nsenter", "iptables", "busybox")
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    """An engine in a network namespace without a way out; never the user's own."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    if os.geteuid() != 0 or missing:
-        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
-    with private_engine() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")
