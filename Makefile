@@ -15,7 +15,7 @@ APT += busybox-static
 APT += prometheus
 APT += gcc libc6-dev
 APT += qemu-system-x86 mmdebstrap e2fsprogs cpio
-APT += vagrant
+APT += vagrant systemd
 # Docker's own packages (docker-ce) conflict with Debian's: an engine that is there, of whatever make, is left alone.
 APT += $(if $(shell command -v dockerd),,docker.io)
 

@@ -6,8 +6,6 @@ import os
 
 import pytest
 
-from deploy.demo.engine import private_engine
-
 ALL_OR_NOTHING = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "ENFORCER_NO_SKIP"))
 REFUSAL = "skipped where nothing may be skipped (make test, CI): give it what it needs: "
 
@@ -34,5 +32,7 @@ def _counted(report):
 @pytest.fixture(scope="session")
 def engine():
     """A Docker engine of its own in a network namespace without a way out (``deploy.demo.engine.Engine``)."""
+    from deploy.demo.engine import private_engine  # noqa: PLC0415  docker-py is not for tests that need no engine
+
     with private_engine() as started:
         yield started

@@ -1,0 +1,43 @@
+"""Every command can be asked what it does, and the README names it."""
+
+import click
+import pytest
+
+from tests.arch.tree import ROOT
+
+ISSUE_2 = {"run", "check", "plan", "matrix", "explain", "doctor", "status", "log", "replay"}
+
+
+def leaves(command, path=()):
+    """(words, command) of every command that does something."""
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from leaves(below, (*path, name))
+    else:
+        yield path, command
+
+
+@pytest.fixture(scope="module")
+def commands():
+    """All of them, by their words."""
+    from enforcer.cli import main  # noqa: PLC0415  here, so that a missing command line fails these tests and no others
+
+    return {" ".join(words): command for words, command in leaves(main)}
+
+
+def test_the_commands_of_the_design_are_there(commands):
+    """Those that the agent has from its first version on."""
+    assert set(commands) >= ISSUE_2
+
+
+def test_every_command_has_a_help_text(commands):
+    """A sentence on the command, and one on each of its options."""
+    assert [name for name, command in commands.items() if not (command.help or "").strip()] == []
+    options = [(n, o) for n, c in commands.items() for o in c.params if isinstance(o, click.Option)]
+    assert [(name, option.name) for name, option in options if not (option.help or "").strip()] == []
+
+
+def test_the_readme_names_every_command(commands):
+    """As it is typed: `enforcer check`."""
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in commands if f"enforcer {name}" not in readme] == []
