@@ -1,0 +1,67 @@
+"""The command line: thin commands, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from enforcer.errors import EnforcerError
+
+COMMANDS = {
+    "run": "enforcer.cli.run:run_command",
+    "check": "enforcer.cli.policy:check_command",
+    "plan": "enforcer.cli.policy:plan_command",
+    "matrix": "enforcer.cli.policy:matrix_command",
+    "explain": "enforcer.cli.policy:explain_command",
+    "doctor": "enforcer.cli.host:doctor_command",
+    "status": "enforcer.cli.host:status_command",
+    "unload": "enforcer.cli.host:unload_command",
+    "log": "enforcer.cli.log:log_command",
+    "replay": "enforcer.cli.replay:replay_command",
+}
+
+
+class Commands(click.Group):
+    """Loads a command's module only when it is asked for: `status` does not carry what `run` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, name = target.partition(":")
+        command: click.Command = getattr(__import__(module, fromlist=[name]), name)
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="enforcer")
+def cli() -> None:
+    """Runtime isolation for Docker hosts: who may touch which data, and who may connect where, held in the kernel.
+
+    Exit status: 0 fine, 1 violations or failed checks, 2 bad policy or usage, 3 the host cannot, 4 a neighbour failed.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point. Every error that we raise ends here, as one line on standard error and its exit code."""
+    try:
+        code = cli.main(arguments, standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(2)
+    except EnforcerError as e:
+        print(f"enforcer: {e}", file=sys.stderr)  # noqa: T201
+        sys.exit(e.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -140,5 +140,3 @@ def _rises(read: Callable[[], int], goal: int) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-

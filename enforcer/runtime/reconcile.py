@@ -42,7 +42,9 @@ class Snapshot:
 def paths_of(policy: Policy) -> tuple[str, ...]:
     """The host paths that a policy names: the survey has to look at them."""
     rules = (t for rule in policy.data_rules for t in (*rule.read_write, *rule.read_only))
-    return tuple(sorted({t.pattern for t in (*policy.protected, *rules) if t.kind is Kind.PATH and "{" not in t.pattern}))
+    return tuple(
+        sorted({t.pattern for t in (*policy.protected, *rules) if t.kind is Kind.PATH and "{" not in t.pattern})
+    )
 
 
 class Reconcile:

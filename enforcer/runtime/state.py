@@ -32,7 +32,11 @@ class State:
         """This state with the names that ``facts`` adds; the same object if it adds none."""
         containers = {c.id: c.name for c in facts.containers.values()}
         networks = {n.id: n.name for n in facts.networks.values()}
-        if ids is self.ids and containers.items() <= self.containers.items() and networks.items() <= self.networks.items():
+        if (
+            ids is self.ids
+            and containers.items() <= self.containers.items()
+            and networks.items() <= self.networks.items()
+        ):
             return self
         return replace(
             self, ids=ids, containers={**self.containers, **containers}, networks={**self.networks, **networks}
@@ -56,7 +60,9 @@ class StateFile:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as e:
-            raise HostError(f"cannot make the state directory {directory} ({e.strerror}): choose --state elsewhere") from e
+            raise HostError(
+                f"cannot make the state directory {directory} ({e.strerror}): choose --state elsewhere"
+            ) from e
 
     def read(self) -> State:
         """What an earlier agent of this boot kept, or a new state. ``AbiError`` if the file is not what we write."""
@@ -74,7 +80,9 @@ class StateFile:
                 Ids.from_json(document["ids"]), document["containers"], document["networks"], document["generation"]
             )
         except (msgspec.DecodeError, KeyError, TypeError) as e:
-            raise AbiError(f"{self._path} is not what the agent writes ({e}): `enforcer unload`, remove it, start again") from e
+            raise AbiError(
+                f"{self._path} is not what the agent writes ({e}): `enforcer unload`, remove it, start again"
+            ) from e
 
     def write(self, state: State) -> None:
         """Replace the file as a whole. Raises ``HostError``; the old file is then still there."""

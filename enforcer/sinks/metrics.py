@@ -113,15 +113,20 @@ def _violations(reading: Reading) -> Iterator[Metric]:
 
 
 def _losses(reading: Reading) -> Iterator[Metric]:
-    lost = Counter({(cause,): reading.lost.get(cause, 0) for cause in CAUSES.values()})
-    suppressed = Counter({(name,): n for name, n in reading.suppressed.items()})
+    lost: Counter[tuple[str, ...]] = Counter({(cause,): reading.lost.get(cause, 0) for cause in CAUSES.values()})
+    suppressed: Counter[tuple[str, ...]] = Counter({(name,): n for name, n in reading.suppressed.items()})
     yield _family(
-        "enforcer_events_lost", "Records that did not reach the journal, by cause; their violations are counted.", ("cause",), lost
+        "enforcer_events_lost",
+        "Records that did not reach the journal, by cause; their violations are counted.",
+        ("cause",),
+        lost,
     )
     yield _family(
         "enforcer_events_suppressed", "Violations counted without a record of their own.", ("container",), suppressed
     )
-    failures = CounterMetricFamily("enforcer_policy_load_failures", "Policies that did not load; the running one stayed.")
+    failures = CounterMetricFamily(
+        "enforcer_policy_load_failures", "Policies that did not load; the running one stayed."
+    )
     failures.add_metric((), reading.load_failures)
     yield failures
 
@@ -139,7 +144,9 @@ def _state(reading: Reading) -> Iterator[Metric]:
         containers.add_metric((state,), n)
     yield containers
     yield GaugeMetricFamily(
-        "enforcer_selftest_success", "1 if the canary's last forbidden attempts were stopped.", value=float(reading.selftest)
+        "enforcer_selftest_success",
+        "1 if the canary's last forbidden attempts were stopped.",
+        value=float(reading.selftest),
     )
     yield GaugeMetricFamily(
         "enforcer_canary_timestamp_seconds", "When the canary last ran, Unix time.", value=reading.canary_timestamp

@@ -2,7 +2,7 @@
 
 One build lives in one directory of bpffs, named after a hash of all that it was made from, so that builds can stand side
 by side: a new one is complete, filled and attached before the old one goes. Below it: ``programs``, ``maps``, ``links``.
-A build under construction has the suffix ``.new``; it gets its final name last, so that a crash leaves nothing that looks whole.
+A build under construction has the suffix ``-new``; it gets its final name last, so that a crash leaves nothing that looks whole.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.errors import AbiError, EdgeError, HostError
 
 BUILD_TIMEOUT_S = 120
-_NEW = ".new"
+_NEW = "-new"  # bpffs allows no dot in a name
 
 
 def probes_directory() -> Path:

@@ -1,0 +1,310 @@
+"""The agent, put together: what can fail for the host's or the operator's sake fails before anything is installed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from enforcer.core.model import Mechanism, Policy
+from enforcer.core.parse import parse
+from enforcer.edges import policyfile
+from enforcer.edges.bpf.loader import Source, probes_directory
+from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.control import Control
+from enforcer.edges.dockerd import Dockerd, DockerEvent
+from enforcer.edges.http import Scrape, Tls
+from enforcer.edges.journal import Journal
+from enforcer.errors import EnforcerError, HostError, PolicyError
+from enforcer.runtime import report
+from enforcer.runtime.canary import Canary, Finding
+from enforcer.runtime.facts import Survey
+from enforcer.runtime.follow import DockerFollower, Follower, Message, Reload
+from enforcer.runtime.pipeline import Pipeline
+from enforcer.runtime.probes import Probes
+from enforcer.runtime.reconcile import Reconcile, Snapshot
+from enforcer.runtime.records import Records
+from enforcer.runtime.state import StateFile
+from enforcer.runtime.supervisor import Supervisor
+from enforcer.settings import CANARY_S, DRAIN_S, WATCH_S, Settings
+from enforcer.sinks.journal import JournalSink
+from enforcer.sinks.metrics import Metrics, Reading
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PARENT = {"cgroupfs": "/docker", "systemd": "/system.slice"}
+
+
+def read_policy(settings: Settings) -> Policy:
+    """The policy that the settings name, with their mode. Raises ``PolicyError`` with every mistake."""
+    policy = parse(policyfile.read(settings.policy))
+    return replace(policy, mode=settings.mode) if settings.mode is not None else policy
+
+
+def fingerprint(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What tells that a policy's files have changed: name, inode, size, modification time."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            continue
+        found.append((file.name, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+class Agent:
+    """One running enforcer. ``start`` brings it in force, ``wait`` serves until a signal, ``stop`` ends it cleanly."""
+
+    def __init__(self, settings: Settings, tls: Tls | None = None) -> None:
+        if os.geteuid() != 0:
+            raise HostError(
+                "the enforcer needs root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN): run it with sudo"
+            )
+        self._settings = settings
+        self._policy = read_policy(settings)
+        self._source = Source.of(probes_directory())
+        self._cgroups = Cgroups()
+        self._dockerd = Dockerd(settings.docker)
+        self._parent = settings.cgroup or DEFAULT_PARENT[self._dockerd.engine().cgroup_driver]
+        make_directory(settings.run)
+        self._file = StateFile(settings.state)
+        self._scrape = Scrape(settings.listen, tls)
+        self._journal = JournalSink(journal := Journal(settings.journal))
+        self._recovered = journal.recovered
+        self._supervisor = Supervisor()
+        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._load_failures = 0
+        self._finding = Finding({"canary": "it has not run yet"})
+        self._canary_time = 0.0
+        self._covered: set[int] = set()
+
+    def start(self) -> None:
+        """Bring the kernel's side up, fill it, prove it, and follow the host from then on."""
+        self._docker = DockerFollower(self._dockerd, self._messages, self._supervisor.stopping.wait)
+        self._docker.open()
+        name = f"enforcer-canary-{os.getpid()}"
+        self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
+        os.close(self._cgroups.attachable(self._parent)) if self._cgroups.ensure(self._parent) else None
+        self._probes = Probes(self._settings.pins, self._source, mechanism=self._settings.mechanism)
+        maps = self._probes.maps
+        self._reconcile = Reconcile(maps, self._survey, self._file, canary=self._canary.inode())
+        self._reconcile.load(self._policy)
+        self._probes.attach(self._cgroups, [self._parent], self._prove)
+        try:
+            if self._settings.require_deny:
+                self._probes.require_deny()
+        except HostError:
+            self._probes.unload()
+            raise
+        self._cover()
+        self._start_loops()
+
+    def _start_loops(self) -> None:
+        records = Records(self._reconcile.at, self._probes.open_maps())
+        self._pipeline = Pipeline(
+            self._probes.ring(), self._probes.open_maps(), records, self._journal, born=self._on_born
+        )
+        self._records = records
+        self._announce()
+        follower = Follower(self._reconcile, self._messages, reload=self._reload, published=self._cover)
+        self._supervisor.start("reconcile", follower.run)
+        self._supervisor.start("docker", self._docker.run)
+        self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
+        self._supervisor.every("watch", WATCH_S, self._watch)
+        self._scan_maps, self._status_maps = self._probes.open_maps(), self._probes.open_maps()
+        self._check()
+        self._supervisor.every("canary", CANARY_S, self._check)
+        self._scrape.registry.register(Metrics(self.reading))
+        self._control = Control(self._settings.socket, self._answer)
+
+    def wait(self) -> None:
+        """Serve until SIGTERM or SIGINT, or until a part fails (then that error is raised)."""
+        signal.signal(signal.SIGHUP, lambda *_: self._messages.put(Reload()))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._supervisor.stopping.set())
+        self._fingerprint = fingerprint(self._settings.policy)
+        notify("READY=1")
+        print(self.in_force(), flush=True)  # noqa: T201 -- the one line that `run` prints
+        self._supervisor.stopping.wait()
+        notify("STOPPING=1")
+
+    def stop(self) -> None:
+        """End every loop, write what is left to the journal. The programs stay pinned and go on: ``unload`` removes them."""
+        self._messages.put(None)
+        self._docker.close()
+        self._pipeline.notice("stopped", "the agent stops; what it has put in force stays in force")
+        self._supervisor.stop()
+        self._pipeline.drain()
+        self._control.close()
+        self._scrape.close()
+        self._journal.close()
+        self._dockerd.close()
+        if self._supervisor.failure:
+            raise self._supervisor.failure
+
+    def in_force(self) -> str:
+        """One line: what is in force, and by what."""
+        snapshot = self._snapshot()
+        held = ", ".join(
+            f"{h.hook} by {h.mechanism.name.lower() if h.mechanism else 'nothing'}" for h in self._probes.holds
+        )
+        n = report.containers(snapshot)
+        return (
+            f"enforcer: in force: policy {snapshot.policy.hash[:12]} ({snapshot.policy.mode.name.lower()}), "
+            f"{n['running']} containers running, {n['stopped']} stopped; {held}"
+        )
+
+    def _snapshot(self) -> Snapshot:
+        if self._reconcile.snapshot is None:
+            raise AssertionError("asked before the first policy was in force")
+        return self._reconcile.snapshot
+
+    def _survey(self, paths: Any) -> Survey:
+        return Survey(self._dockerd, self._cgroups, paths)
+
+    def _prove(self, maps: Maps, mechanism: Mechanism | None) -> Finding:
+        return self._canary.run(maps, mechanism, None)
+
+    def _cover(self) -> None:
+        """Attach the network programs to the parents of containers that live elsewhere than below Docker's default."""
+        running = {c.pid: c for c in self._snapshot().facts.containers.values() if c.pid}
+        fresh = [self._cgroups.of_pid(pid) for pid in running.keys() - self._covered]
+        self._probes.cover(self._cgroups, self._cgroups.parents(fresh))
+        self._covered = set(running)
+
+    def _on_born(self, docker_id: str) -> None:
+        """A container that nobody prepared has appeared: ask Docker about it now, not when its event comes."""
+        if docker_id not in self._snapshot().facts.containers:
+            self._messages.put(DockerEvent("container", "create", docker_id, docker_id, time.time_ns()))
+
+    def _watch(self) -> None:
+        found = fingerprint(self._settings.policy)
+        if found != self._fingerprint:
+            self._fingerprint = found
+            self._messages.put(Reload())
+
+    def _reload(self) -> None:
+        try:
+            policy = read_policy(self._settings)
+            if policy == self._snapshot().policy:
+                return
+            self._reconcile.load(policy)
+        except (PolicyError, HostError) as e:
+            self._load_failures += 1
+            for line in str(e).splitlines():
+                log.error("the policy does not load, the running one stays: %s", line)
+            self._pipeline.notice(
+                "policy-refused", str(e).splitlines()[0], outcome="failure", problems=str(e).count("\n") + 1
+            )
+            return
+        self._announce()
+
+    def _announce(self) -> None:
+        snapshot = self._snapshot()
+        self._pipeline.notice(
+            "policy-loaded",
+            f"policy {snapshot.policy.hash[:12]} is in force as generation {snapshot.image.generation}",
+            generation=snapshot.image.generation,
+            policy=snapshot.policy.hash,
+            mode=snapshot.policy.mode.name.lower(),
+        )
+        if self._recovered:
+            self._pipeline.notice(
+                "journal-recovered", f"a torn end of {self._recovered} bytes was cut", outcome="failure"
+            )
+            self._recovered = 0
+
+    def _check(self) -> None:
+        """Run the canary; a failure is said loudly, each time."""
+        opens = next((h.mechanism for h in self._probes.holds if h.hook == "open"), None)
+        before = self._finding.failures
+        try:
+            self._finding = self._canary.run(self._scan_maps, opens, lambda: self._pipeline.canary_records)
+        except EnforcerError as e:
+            self._finding = Finding({"canary": str(e)})
+        self._canary_time = time.time()
+        for hook, what in self._finding.failures.items():
+            log.critical("the self-test failed: %s: %s", hook, what)
+        if self._finding.failures and self._finding.failures != before:
+            self._pipeline.notice("selftest-failed", str(self._finding.failures), outcome="failure")
+
+    def reading(self) -> Reading:
+        """All that a scrape shows."""
+        maps, snapshot = self._probes.maps, self._snapshot()
+        return Reading(
+            violations=report.violations(maps, snapshot),
+            lost=report.lost(maps),
+            suppressed=report.suppressed(maps, snapshot),
+            holds={h.hook: h.mechanism.name.lower() if h.mechanism else "none" for h in self._probes.holds},
+            containers=report.containers(snapshot),
+            policy=(snapshot.policy.hash, snapshot.image.generation, snapshot.policy.mode.name.lower()),
+            load_failures=self._load_failures,
+            selftest=self._finding.success,
+            canary_timestamp=self._canary_time,
+        )
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("command") != "status":
+            raise HostError(f"unknown request {request.get('command')!r}")
+        snapshot = self._snapshot()
+        return {
+            "mechanisms": {h.hook: h.mechanism.name.lower() if h.mechanism else "none" for h in self._probes.holds},
+            "policy": {
+                "hash": snapshot.policy.hash,
+                "generation": snapshot.image.generation,
+                "mode": snapshot.policy.mode.name.lower(),
+                "path": str(self._settings.policy),
+            },
+            "containers": [
+                {"name": c.name, "id": c.id, "running": bool(c.pid), "networks": [a.network for a in c.attachments]}
+                for c in sorted(snapshot.facts.containers.values(), key=lambda c: c.name)
+            ],
+            "degraded": report.degraded(snapshot, self._probes.holds),
+            "counts": report.counts(self._status_maps),
+            "selftest": {
+                "success": self._finding.success,
+                "failures": self._finding.failures,
+                "timestamp": self._canary_time,
+            },
+            "docker": {"address": self._settings.docker, "connected": self._docker.connected},
+            "adopted": self._probes.adopted,
+            "unplaced": self._records.unplaced,
+            "malformed": self._pipeline.malformed,
+            "pid": os.getpid(),
+        }
+
+
+def make_directory(path: Path) -> None:
+    """A directory for root only. Raises ``HostError``."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as e:
+        raise HostError(f"cannot make {path} ({e.strerror}): choose another directory") from e
+
+
+def notify(state: str) -> None:
+    """Tell systemd, if it started us (sd_notify(3)); nothing otherwise."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+        connection.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def run(settings: Settings, tls: Tls | None = None) -> None:
+    """The whole life of an agent: from nothing to in force to a clean end."""
+    agent = Agent(settings, tls)
+    agent.start()
+    try:
+        agent.wait()
+    finally:
+        agent.stop()

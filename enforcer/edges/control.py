@@ -1,0 +1,80 @@
+"""The control socket: one JSON object in, one out, a line each. Only root can reach it (0600 in a 0700 directory)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from enforcer.errors import EdgeError, EnforcerError, HostError
+
+TIMEOUT_S = 10
+LONGEST = 1 << 16
+
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+class Control:
+    """Serves ``answer`` at ``path`` in a thread of its own until ``close``. Raises ``HostError`` if it cannot listen."""
+
+    def __init__(self, path: Path, answer: Answer) -> None:
+        class Handler(socketserver.StreamRequestHandler):
+            timeout = TIMEOUT_S
+
+            def handle(self) -> None:
+                self.wfile.write(msgspec.json.encode(_answered(answer, self.rfile.readline(LONGEST))) + b"\n")
+
+        self._path = path
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._server = _Server(str(path), Handler)
+        except OSError as e:
+            raise HostError(f"cannot listen at {path} ({e.strerror or e}): choose --run elsewhere") from e
+        finally:
+            os.umask(before)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._path.unlink(missing_ok=True)
+
+
+def _answered(answer: Answer, line: bytes) -> dict[str, Any]:
+    try:
+        return answer(msgspec.json.decode(line, type=dict[str, Any]))
+    except msgspec.DecodeError as e:
+        return {"error": f"not a request: {e}", "exit_code": 2}
+    except EnforcerError as e:
+        return {"error": str(e), "exit_code": e.exit_code}
+
+
+def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """The agent's answer to one request. Raises ``EdgeError`` if no agent answers, or with the agent's own words."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT_S)
+            connection.connect(str(path))
+            connection.sendall(msgspec.json.encode(request) + b"\n")
+            line = connection.makefile("rb").readline()
+    except OSError as e:
+        raise EdgeError(
+            f"no agent answers at {path} ({e.strerror or e}): is `enforcer run` running, with this --run?"
+        ) from e
+    answer = msgspec.json.decode(line or b'{"error": "the agent closed the connection"}', type=dict[str, Any])
+    if "error" in answer:
+        raise EdgeError(answer["error"])
+    return answer
