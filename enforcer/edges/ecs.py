@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import msgspec
@@ -160,7 +162,7 @@ def _file(attempt: FileAttempt) -> ecs.FileSection:
 
 
 def _destination(attempt: NetAttempt) -> ecs.DestinationSection:
-    return ecs.DestinationSection(ip=escape(attempt.address), port=attempt.port, domain=escape(attempt.peer))
+    return ecs.DestinationSection(ip=attempt.address, port=attempt.port, domain=escape(attempt.peer))
 
 
 def _network(attempt: NetAttempt) -> ecs.NetworkSection:
@@ -245,7 +247,7 @@ def _attempt_of(line: ecs.AttemptLine) -> FileAttempt | NetAttempt:
     if not to or not network:
         raise ValueError("neither file and enforcer.object nor destination and network are there")
     return NetAttempt(
-        address=unescape(to.ip),
+        address=_address(to.ip),
         port=to.port,
         protocol=int(network.iana_number),
         network=unescape(network.name),
@@ -253,6 +255,12 @@ def _attempt_of(line: ecs.AttemptLine) -> FileAttempt | NetAttempt:
         peer=unescape(ours.peer),
         host=ours.host,
     )
+
+
+@lru_cache(maxsize=1024)
+def _address(text: str) -> str:
+    ip_address(text)
+    return text
 
 
 def _notice_of(line: ecs.NoticeLine) -> Notice:

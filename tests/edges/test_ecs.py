@@ -208,6 +208,14 @@ def test_what_is_not_ours_is_refused_with_the_reason(line, reason):
     assert "\n" not in str(caught.value)
 
 
+def test_a_destination_that_is_no_address_is_refused():
+    """Replay computes with addresses: what is none is refused where it is read, with its place."""
+    attempt = NetAttempt("203.0.113.10", 443, 6)
+    line = encode(Event(**{**SAMPLE.__dict__, "attempt": attempt}), 1).replace(b'"203.0.113.10"', b'"example.com"')
+    with pytest.raises(EdgeError, match="does not appear to be an IPv4 or IPv6 address"):
+        decode(line)
+
+
 def test_a_document_that_no_json_holds_is_refused():
     """``from_ecs`` refuses values that JSON has no form for, and strings that are no Unicode."""
     for document in ({"event": object()}, {"event": "\ud800"}):
