@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from enforcer.core.event import Event, Notice
-from enforcer.edges.journal import Journal
 from enforcer.errors import EdgeError
 
 VIOLATIONS = "journal"
@@ -18,10 +18,20 @@ NOTICES = "journal-notice"
 _LOG = logging.getLogger(__name__)
 
 
+class Log(Protocol):
+    """What the sink writes to: ``enforcer.edges.journal.Journal``."""
+
+    def append(self, batch: Sequence[Event | Notice]) -> int:
+        """Commit the whole batch, or raise ``EdgeError`` with nothing of it kept."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
 class JournalSink:
     """Takes batches for ``journal`` and owns it. Used by one thread; ``lost`` may be read by any."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Log) -> None:
         self._journal = journal
         self._lost = {VIOLATIONS: 0, NOTICES: 0}
         self._unsaid: Mapping[str, int] = {}  # what was lost before the failure that goes on now, while one does
