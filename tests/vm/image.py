@@ -115,15 +115,27 @@ def _build_into(whole: Path, *, partial: Path) -> None:
 
 def _unpack_packages(tree: Path) -> None:
     """Fetch and unpack with the host's own mirrors and the host's own settings for reaching them."""
-    targets = "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"
-    sources = _call("apt-get", "indextargets", "--format", targets, "Created-By: Packages", "Origin: Debian")
+    sources = _debian_sources()
     if not sources:
-        raise MachineError("apt knows no Debian mirror here; run `apt-get update`")
+        _call("apt-get", "-qq", "update")
+        sources = _debian_sources()
+    if not sources:
+        raise MachineError(
+            "apt has no Debian mirror on this host, and the VM image is made of Debian packages; add one"
+        )
     acquire = [line for line in _call("apt-config", "dump", "Acquire").splitlines() if not line.endswith(' "";')]
     options = [f"--aptopt={line}" for line in (*acquire, 'APT::Install-Recommends "false"')]
     hook = "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"
     command = ("mmdebstrap", "--quiet", "--mode=root", "--variant=extract", hook, *options)
     _call(*command, f"--include={','.join(PACKAGES)}", "-", tree, "-", given=sources)
+
+
+def _debian_sources() -> str:
+    """The host's own lines for the host's own Debian release; empty if apt has not read any mirror's index yet."""
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    fields = "$(CODENAME) deb $(REPO_URI) $(RELEASE) $(COMPONENT)"
+    known = _call("apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Origin: Debian")
+    return "\n".join(line.split(" ", 1)[1] for line in known.splitlines() if codename and line.startswith(codename))
 
 
 def _finish_tree(tree: Path) -> None:
