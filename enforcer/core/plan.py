@@ -1,12 +1,12 @@
-"""From the image that the kernel holds to the one that it should hold, in steps that are safe to stop after any of them.
+"""From the image that the kernel holds to the one that it should hold, in steps that are each safe to stop after.
 
 A new generation is written beside the live one, published with one store, and the old one is swept away. Within a
-generation (the host changed, the policy did not) rows change in place, and the order is what keeps them safe:
+generation (the host changed, the policy did not) rows change in place, and their order is what keeps them safe:
 
 - Whoever appears has its rows before its name is known; whoever vanishes loses its name before its rows.
 - An address that changes hands is nobody's in between, so that no grant to the old holder reaches the new one.
-- An inode that changes from one object to another (two volumes turn out to be one directory) is granted, while it moves,
-  no more than before and no more than after: rows are narrowed before the move and widened after it.
+- An inode that goes from one object to another (two volumes turn out to be one directory) is granted, while it moves,
+  no more than before or no more than after: rows are narrowed before the move and widened after it.
 """
 
 from __future__ import annotations
@@ -135,22 +135,23 @@ def _changed_hands(old: Image, new: Image) -> Iterator[Op]:
 def _narrowed(old: Image, new: Image) -> Iterator[Op]:
     """What can be said of the rows before any inode moves: nothing that the old or the new image would not say.
 
-    Default rows first, since whoever loses a row falls back on them. Rows of a new subject or of an object that no inode
-    belonged to yet are judged by nobody, so they are written whole; rows of an object that is left behind stay.
+    Default rows first: whoever loses a row falls back on them. Rows of a new subject, or of an object that no inode
+    belonged to yet, answer for nothing yet, so they are written whole; rows of an object that all inodes leave stay.
     """
     changed = [k for k in {**old.rows, **new.rows} if old.rows.get(k) != new.rows.get(k)]
     objects_before = {found.id for found in old.objects.values()}
     objects_after = {found.id for found in new.objects.values()}
     for key in sorted(changed, key=_defaults_first):
         before, after = old.rows.get(key), new.rows.get(key)
-        fresh = key.object not in objects_before or key._replace(object=0) not in old.rows
         if key.object == 0:
             value = _common(before, after) if before and after else before or after
-        elif fresh or (after is None and key.object in objects_after):
+        elif key.object not in objects_before or key._replace(object=0) not in old.rows:
             value = after
+        elif key.object not in objects_after:
+            value = before
         else:
-            value = _common(before, after) if before and after else before
-        if value is None:
+            value = _common(before, after) if before and after else None
+        if value is None and before is not None:
             yield Delete(Table.ROWS, key)
         elif value != before:
             yield Put(Table.ROWS, key, value)
