@@ -1,0 +1,145 @@
+"""Real probes in scratch cgroups. ``ENFORCER_MECHANISM`` forces a mechanism for files; without it the best one is taken."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from enforcer import abi
+from enforcer.core.compile import compile as compile_image
+from enforcer.core.ids import Ids, allocate
+from enforcer.core.image import Image
+from enforcer.core.model import Container, DataObject, Facts, Mechanism, ObjectId, Policy, Verdict
+from enforcer.core.plan import plan
+from enforcer.edges.bpf.loader import Source, probes_directory
+from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.inodes import Inodes
+from enforcer.runtime.canary import Canary
+from enforcer.runtime.probes import Probes
+from tests.scenarios import volume
+
+OFFENDER = Path(__file__).parents[1] / "offender.py"
+NAMES = ("alpha", "beta", "stranger", "watched")
+VOLUMES = ("alpha-data", "alpha-config", "beta-data")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one deed left behind: how the process ended, what was counted, what was recorded."""
+
+    code: int
+    said: str
+    counts: dict[tuple[int, ...], int]
+    records: list[abi.CEvent]
+
+
+class World:
+    """The kernel's side with the world of tests/scenarios.py: scratch cgroups for containers, directories for volumes."""
+
+    def __init__(self, directory: Path) -> None:
+        name = f"enforcer-test-{os.getpid()}-{secrets.token_hex(3)}"
+        self.cgroups, self.parent = Cgroups(), f"/{name}"
+        self.cgroups.ensure(self.parent)
+        self.directory = directory
+        self.pins = Path("/sys/fs/bpf") / name
+        self.canary = Canary(self.cgroups, self.parent, directory, name="canary")
+        self.probes = Probes(
+            self.pins, Source.of(probes_directory()), mechanism=os.environ.get("ENFORCER_MECHANISM", "")
+        )
+        self.maps, self.ring = self.probes.maps, self.probes.ring()
+        self.ids, self.image, self.generation = Ids(), Image(0), 0
+        self.facts = self._facts()
+
+    def _facts(self) -> Facts:
+        inodes = Inodes()
+        objects: dict[ObjectId, DataObject] = {}
+        for name in VOLUMES:
+            place = self.directory / name
+            place.mkdir()
+            (place / "f").write_text("secret")
+            found = inodes.inode_of(place)
+            assert found
+            objects[volume(name)] = DataObject(volume(name), (found,), str(place))
+        containers = {}
+        for name in NAMES:
+            identity = secrets.token_hex(32)
+            cgroup = self.cgroups.ensure(f"{self.parent}/{name}")
+            containers[identity] = Container(identity, name, pid=1, cgroup=cgroup)
+        return Facts(containers=containers, objects=objects)
+
+    def enforce(self, policy: Policy) -> Image:
+        """Put a policy in force, as a new generation."""
+        self.generation += 1
+        self.ids = allocate(self.ids, policy, self.facts)
+        image = compile_image(policy, self.facts, self.ids, self.generation, canary=self.canary.inode())
+        for op in plan(self.image if self.generation > 1 else None, image):
+            self.maps.apply(op)
+        self.image = image
+        return image
+
+    def attach(self) -> None:
+        """Attach everything, as the agent does, each mechanism proved by the canary."""
+        self.probes.attach(self.cgroups, [self.parent], lambda maps, by: self.canary.run(maps, by, None))
+
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """What holds opens here."""
+        return next(h.mechanism for h in self.probes.holds if h.hook == "open")
+
+    def subject(self, name: str) -> int:
+        """The subject id of a container of this world."""
+        return next(self.ids.subject(c.id) for c in self.facts.containers.values() if c.name == name)
+
+    def file(self, where: str) -> str:
+        """The file f of a volume."""
+        return str(self.directory / where / "f")
+
+    def do(self, who: str, deed: str, *arguments: str) -> Seen:
+        """Have a process in a container's cgroup do something, and tell what came of it."""
+        before = self.maps.counts()
+        list(self.ring.read(1 << 20))
+        self.ring.advance()
+        procs = self.cgroups.root / self.parent.lstrip("/") / who / "cgroup.procs"
+        command = [sys.executable, "-I", "-S", str(OFFENDER), str(procs), deed, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        after = self.maps.counts()
+        rise = {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
+        records = [abi.decode(abi.CEvent, raw) for raw in self.ring.read(1 << 20)]
+        self.ring.advance()
+        return Seen(done.returncode, done.stdout + done.stderr, rise, records)
+
+    def stopped(self, verdict: Verdict) -> tuple[Verdict, int]:
+        """What a denial looks like under this mechanism: the recorded verdict and the exit status of tests/offender.py."""
+        if verdict is not Verdict.DENIED:
+            return verdict, 0
+        if self.mechanism is Mechanism.TRACEPOINT:
+            return Verdict.KILLED, -signal.SIGKILL
+        return Verdict.DENIED, 77
+
+    def close(self) -> None:
+        """Take everything down."""
+        self.ring.close()
+        self.probes.unload()
+        for name in NAMES:
+            self.cgroups.remove(f"{self.parent}/{name}")
+        self.cgroups.remove(self.parent)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One set of probes for all kernel tests of a run."""
+    if os.geteuid() != 0:
+        pytest.fail("kernel tests load real probes: run them as root")
+    made = World(tmp_path_factory.mktemp("volumes"))
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,53 @@
+"""The table of tests/scenarios.py, on processes in scratch cgroups, under real probes."""
+
+from __future__ import annotations
+
+import pytest
+
+from enforcer import abi
+from enforcer.core.model import Access, Hook, Verdict
+from enforcer.runtime.records import address_of, path_of
+from tests.kernel.conftest import World
+from tests.scenarios import FILES, NETS, FileCase, NetCase, policy, volume
+
+
+@pytest.fixture(scope="module")
+def enforced(world: World) -> World:
+    """The world with the table's policy in force."""
+    world.enforce(policy())
+    if not world.probes.holds:
+        world.attach()
+    return world
+
+
+@pytest.mark.parametrize("case", FILES, ids=lambda c: c.name)
+def test_files(enforced: World, case: FileCase) -> None:
+    """Each deed ends as the table says, is counted once and recorded once, with who, what and why."""
+    verdict, code = enforced.stopped(case.verdict)
+    seen = enforced.do(case.who, case.deed, enforced.file(case.where))
+    assert seen.code == code, seen.said
+    subject, number = enforced.subject(case.who), enforced.ids.object(volume(case.where))
+    if case.verdict is Verdict.ALLOWED:
+        assert (seen.counts, seen.records) == ({}, [])
+        return
+    assert seen.counts == {(subject, number, 0, abi.DATA, case.missing, verdict, Hook.OPEN): 1}
+    [record] = seen.records
+    assert (record.subject, record.object, record.verdict) == (subject, number, verdict)
+    assert (Access(record.asked), record.generation) == (case.asked, enforced.generation)
+    assert record.mechanism == enforced.mechanism
+    assert path_of(record) == (("", False) if case.deed == "list" else ("f", False))
+
+
+@pytest.mark.parametrize("case", NETS, ids=lambda c: c.name)
+def test_connections(enforced: World, case: NetCase) -> None:
+    """Each connection ends as the table says, with its exact destination on record; nothing is sent anywhere."""
+    seen = enforced.do(case.who, case.deed, case.address, str(case.port))
+    assert seen.code == (77 if case.verdict is Verdict.DENIED else 0), seen.said
+    if case.verdict is Verdict.ALLOWED:
+        assert (seen.counts, seen.records) == ({}, [])
+        return
+    assert sum(seen.counts.values()) == 1
+    [record] = seen.records
+    assert (record.subject, record.verdict) == (enforced.subject(case.who), case.verdict)
+    assert address_of(record) == case.address.removeprefix("::ffff:")
+    assert (record.port, record.protocol, record.class_) == (case.port, case.protocol, abi.EXTERNAL)

@@ -1,0 +1,149 @@
+"""A tiny offender: joins a cgroup, then does one deed, a sub-command each. Run as its own process.
+
+``offender.py CGROUP_PROCS DEED ARGUMENT…``. Exit status 0: the deed was done (for a connection: it was not refused, even if
+nobody answered); 77: refused with EPERM; anything else: it failed otherwise. With ``-`` for the cgroup it stays where it is.
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import subprocess
+import sys
+
+REFUSED, FAILED = 77, 1
+NEWNS, NEWNET = 0x00020000, 0x40000000
+BIND, REC_PRIVATE = 0x1000, 0x44000
+AT_FDCWD = -100
+SYS_OPENAT2 = 437
+UNREACHABLE = (errno.ENETUNREACH, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def must(result):
+    """The result of a C call, or the OSError that it means."""
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def opened(path, flags=os.O_RDONLY):
+    fd = os.open(path, flags)
+    if flags & os.O_ACCMODE == os.O_RDONLY and not flags & os.O_PATH:
+        os.read(fd, 1) if not flags & os.O_DIRECTORY else os.listdir(fd)
+
+
+def openat2(path):
+    how = (ctypes.c_uint64 * 3)(os.O_RDONLY, 0, 0)
+    must(libc.syscall(SYS_OPENAT2, AT_FDCWD, path.encode(), how, ctypes.sizeof(how)))
+
+
+def symlink(path):
+    link = os.path.join("/dev/shm", f"link-{os.getpid()}")
+    os.symlink(path, link)
+    try:
+        opened(link)
+    finally:
+        os.unlink(link)
+
+
+def reopen(path):
+    fd = os.open(path, os.O_PATH)
+    opened(f"/proc/self/fd/{fd}")
+
+
+def bind(path):
+    must(libc.unshare(NEWNS))
+    must(libc.mount(b"none", b"/", None, REC_PRIVATE, None))
+    must(libc.mount(os.path.dirname(path).encode(), b"/mnt", None, BIND, None))
+    opened("/mnt/" + os.path.basename(path))
+
+
+def nested(path):
+    """A child cgroup is made, and a child process reads from within it; its death is ours."""
+    own = os.path.join(os.path.dirname(sys.argv[1]), f"nested-{os.getpid()}")
+    os.mkdir(own)
+    try:
+        command = [sys.executable, "-I", "-S", __file__, own + "/cgroup.procs", "read", path]
+        code = subprocess.run(command, check=False).returncode
+    finally:
+        os.rmdir(own)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+def reached(connect):
+    """A connection that nobody answers was not refused."""
+    try:
+        connect()
+    except OSError as e:
+        if e.errno not in UNREACHABLE:
+            raise
+
+
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def alone():
+    """A network namespace with no route: what is not refused goes nowhere."""
+    must(libc.unshare(NEWNET))
+
+
+def tcp(address, port):
+    alone()
+    reached(lambda: socket.socket(family(address), socket.SOCK_STREAM).connect((address, int(port))))
+
+
+def udp(address, port):
+    alone()
+    reached(lambda: socket.socket(family(address), socket.SOCK_DGRAM).connect((address, int(port))))
+
+
+def sendto(address, port):
+    alone()
+    reached(lambda: socket.socket(family(address), socket.SOCK_DGRAM).sendto(b"x", (address, int(port))))
+
+
+def storm(path, rounds):
+    """So many refused opens; ends by the first one where opens are punished by death."""
+    refused = 0
+    for _ in range(int(rounds)):
+        try:
+            opened(path)
+        except PermissionError:
+            refused += 1
+    print(refused)
+
+
+DEEDS = {
+    "read": opened,
+    "write": lambda path: opened(path, os.O_WRONLY),
+    "update": lambda path: opened(path, os.O_RDWR),
+    "truncate": lambda path: opened(path, os.O_RDONLY | os.O_TRUNC),
+    "path-only": lambda path: opened(path, os.O_PATH),
+    "list": lambda path: opened(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY),
+    "openat2": openat2,
+    "symlink": symlink,
+    "reopen": reopen,
+    "bind": bind,
+    "nested": nested,
+    "tcp": tcp,
+    "udp": udp,
+    "sendto": sendto,
+    "storm": storm,
+}
+
+if __name__ == "__main__":
+    if sys.argv[1] != "-":
+        with open(sys.argv[1], "w") as procs:
+            procs.write("0")
+    try:
+        DEEDS[sys.argv[2]](*sys.argv[3:])
+    except PermissionError:
+        sys.exit(REFUSED)
+    except OSError as e:
+        print(e, file=sys.stderr)
+        sys.exit(FAILED)
