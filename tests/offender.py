@@ -32,6 +32,7 @@ def opened(path, flags=os.O_RDONLY):
     fd = os.open(path, flags)
     if flags & os.O_ACCMODE == os.O_RDONLY and not flags & os.O_PATH:
         os.read(fd, 1) if not flags & os.O_DIRECTORY else os.listdir(fd)
+    os.close(fd)
 
 
 def openat2(path):
