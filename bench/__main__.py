@@ -1,0 +1,37 @@
+"""``python -m bench``: measure on this machine, and print a table. Needs root, as the enforcer does."""
+
+from __future__ import annotations
+
+import sys
+
+from tabulate import tabulate
+
+from bench.publish import Measured, measure
+from enforcer.errors import EnforcerError
+
+SIZES = (20, 1000)
+"""The guide's topology, and the largest host that the enforcer is made for."""
+
+
+def main() -> int:
+    """Measure at both sizes; the last column is how many times longer the large one takes."""
+    try:
+        small, large = (measure(agents) for agents in SIZES)
+    except EnforcerError as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return e.exit_code
+    rows = [
+        (a.what, a.count or "", f"{a.seconds * 1e3:.2f}", b.count or "", f"{b.seconds * 1e3:.2f}", _ratio(a, b))
+        for a, b in zip(small, large, strict=True)
+    ]
+    heads = ("what", f"{SIZES[0]} agents", "ms", f"{SIZES[1]} agents", "ms", "time ratio")
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 5)))
+    return 0
+
+
+def _ratio(small: Measured, large: Measured) -> str:
+    return f"{large.seconds / small.seconds:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
