@@ -40,7 +40,8 @@ PACKAGES = (
         "hostname",
     ),
     *("base-passwd", "libc-bin", "kmod", "procps", "iproute2", "iptables", "nftables", "ca-certificates"),
-    *("python3", "python3-distutils", "python3-bpfcc", "libbpf1"),
+    # python3-yaml: where a host has it, pip finds PyYAML there and leaves it out of the virtual environment.
+    *("python3", "python3-distutils", "python3-bpfcc", "python3-yaml", "libbpf1"),
     *("docker.io", "apparmor", "busybox-static", "gcc", "libc6-dev"),
 )
 UNUSED = (
