@@ -11,6 +11,8 @@ from functools import lru_cache
 
 _FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
 _SECOND = 1_000_000_000
+_AGO = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 
 
 def to_rfc3339(time_ns: int) -> str:
@@ -24,6 +26,21 @@ def from_rfc3339(text: str) -> int:
     if not _FORM.fullmatch(text):
         raise ValueError(f"not a time as this journal writes it: {text[:40]!r}")
     return _second_of(text[:19]) * _SECOND + int(text[20:29])
+
+
+def moment(text: str, *, now_ns: int) -> int:
+    """The time that a person means: ``10m`` (s, m, h, d) before now, or an ISO 8601 date or time, UTC unless it says.
+
+    Raises ``ValueError`` for anything else.
+    """
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return now_ns - int(ago[1]) * _UNITS[ago[2]] * _SECOND
+    if _FORM.fullmatch(text):
+        return from_rfc3339(text)
+    found = datetime.fromisoformat(text)
+    since = (found if found.tzinfo else found.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
 @lru_cache(maxsize=64)  # records come many to the second, and datetime costs more than the rest of a line

@@ -52,16 +52,19 @@ def target_words(attempt: FileAttempt | NetAttempt) -> str:
     return f"{escape(address)}:{attempt.port}/{protocol_word(attempt.protocol)}{holder}{place}"
 
 
-def event_words(event: Event) -> str:
-    """One line for a person: who tried what, what became of it, by what. No control character is in it."""
+def tried_words(event: Event) -> str:
+    """What was tried and with what, escaped: ``write volume mcp-01-data at a/b with cat, 2 times``."""
     asked = "/".join(access_words(event.asked)) or "reach"
     joint = " to " if isinstance(event.attempt, NetAttempt) else " "
     path = f" at {escape(event.attempt.path)}" if isinstance(event.attempt, FileAttempt) and event.attempt.path else ""
     times = f", {event.count} times" if event.count != 1 else ""
-    return (
-        f"{escape(event.who.name or event.who.id)} tried to {asked}{joint}{target_words(event.attempt)}{path}"
-        f" with {escape(event.process.name)}: {event.verdict.name.lower()} by {event.mechanism.name.lower()}{times}"
-    )
+    return f"{asked}{joint}{target_words(event.attempt)}{path} with {escape(event.process.name)}{times}"
+
+
+def event_words(event: Event) -> str:
+    """One line for a person: who tried what, what became of it, by what. No control character is in it."""
+    verdict, mechanism = event.verdict.name.lower(), event.mechanism.name.lower()
+    return f"{escape(event.who.name or event.who.id)} tried to {tried_words(event)}: {verdict} by {mechanism}"
 
 
 def _escaped(character: str) -> str:

@@ -145,7 +145,7 @@ def test_the_fields_are_where_ecs_has_them():
     document = to_ecs(SAMPLE)
     assert document["@timestamp"] == "2025-11-18T02:00:00.000000001Z"
     assert document["message"] == (
-        "mcp-01 tried to write volume mcp-02-data at a\\x0ab\\xff with cat\\x1b]0;x\\x07: denied by lsm, 2 times"
+        "mcp-01 tried to write volume mcp-02-data at a\\x0ab\\xff with cat\\x1b]0;x\\x07, 2 times: denied by lsm"
     )
     assert document["event"]["kind"] == "alert"
     assert document["event"]["outcome"] == "failure"
