@@ -14,16 +14,25 @@ from types import FrameType
 
 import click
 
-from deploy.demo.agent import Agent, start_agent
+from deploy.demo.agent import Agent, command, start_agent
 from deploy.demo.engine import Engine, adopt, running, start_own
 from deploy.demo.images import build_images
 from deploy.demo.internet import Internet, connect_internet
 from deploy.demo.ledger import Kind, Ledger
 from deploy.demo.pins import unload
-from deploy.demo.play import Seen, check_alerts, check_arrivals, check_replay, check_standing, play_control, play_step
+from deploy.demo.play import (
+    Seen,
+    check_alerts,
+    check_arrivals,
+    check_replay,
+    check_standing,
+    play_control,
+    play_step,
+    told,
+)
 from deploy.demo.prometheus import Prometheus, start_prometheus
 from deploy.demo.story import STORY
-from deploy.demo.teardown import leftovers, objects_left, unmake
+from deploy.demo.teardown import CGROUPS, leftovers, objects_left, unmake
 from deploy.demo.world import AGENTS, World, build_world, limits
 from enforcer.errors import EnforcerError, HostError
 
@@ -188,7 +197,7 @@ def _play(stage: Stage, report: Report) -> None:
     for hook, mechanism in sorted(stage.agent.mechanisms().items()):
         click.echo(f"  {hook:12} {mechanism}")
     for rule in stage.agent.status().get("degraded", []):
-        click.echo(f"  degraded: {rule}")
+        click.echo(f"  degraded     {rule['what']} ({rule['why']})")
     for step in STORY:
         report.take(play_step(stage.world, stage.agent, step))
     report.take(check_arrivals(stage.internet))
@@ -207,12 +216,13 @@ def _strike(stage: Stage, report: Report) -> None:
     unload(*pins.words)
     if (tables := _tables(stage.engine)) != stage.tables:
         wrong.append(f"nftables: {tables}, but before {stage.tables}")
+    wrong += [f"cgroup {left}" for left in CGROUPS.rglob(stage.agent.canary)]
     wrong += objects_left(stage.engine.url, stage.engine.label)
     report.take(
         Seen(
             title="the end: agent stopped, pins unloaded, world removed",
             command=f"enforcer unload --pins {pins.words[0]}",
-            expected="no pin, program, nftables table, container, network, volume or image of ours is left",
+            expected="no pin, program, cgroup, nftables table, container, network, volume or image of ours is left",
             seen="; ".join(wrong) or "none is left",
             wrong=tuple(wrong),
         )
@@ -223,11 +233,12 @@ def _tell_how_to_look(stage: Stage) -> None:
     enter = f"nsenter --net=/run/netns/{stage.engine.name} " if stage.engine.own else ""
     click.echo(f"\nIt stays up until make demo-down. To look:\n  export DOCKER_HOST={stage.engine.url}")
     for step in STORY:
-        if not step.volume:
-            click.echo(f"  docker exec {step.container} …   # {step.title}")
+        click.echo(f"  # {step.title}\n  {told(step, stage.world.images.base)}")
+    click.echo("  # what was counted, what fires, what arrived, what was recorded")
     click.echo(f"  {enter}curl -s http://127.0.0.1:9469/metrics | grep ^mcp_")
     click.echo(f"  {enter}curl -s http://127.0.0.1:9490/api/v1/alerts")
-    click.echo(f"  enforcer status --run {stage.agent.directory}/run\n  cat {stage.internet.record}")
+    click.echo(f"  cat {stage.internet.record}\n  {command()} replay {stage.agent.journal}")
+    click.echo(f"  {command()} status --run {stage.agent.directory}/run")
 
 
 def _sum_up(report: Report) -> int:

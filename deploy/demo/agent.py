@@ -53,6 +53,11 @@ class Agent:
         """What it has counted so far."""
         return violations(self.engine.namespace.get("/metrics", PORT))
 
+    @property
+    def canary(self) -> str:
+        """The name of the scratch cgroup that its self-test makes."""
+        return f"enforcer-canary-{self.process.pid}"
+
     def stop(self) -> bool:
         """End it as systemd would. False if it did not end by itself."""
         return self.process.stop(patience=30)
@@ -79,6 +84,7 @@ def start_agent(engine: Engine, ledger: Ledger) -> Agent:
     process = engine.namespace.start(
         *(command(), "run", "--policy", str(POLICY), "--listen", f"127.0.0.1:{PORT}", "--pins", str(pins)),
         *(word for name, place in places.items() for word in (f"--{name}", place)),
+        *(("--cgroup", f"/{engine.name}") if engine.own else ()),
         name="enforcer",
         log=directory / "enforcer.log",
         env={"DOCKER_HOST": engine.url},

@@ -45,7 +45,7 @@ def play_control(world: World, step: Step) -> Seen:
     """Without the enforcer the attack must succeed; else its failing later would prove nothing."""
     ran = _run(world, step)
     wrong = () if ran.status == 0 and SECRET in ran.output else ("it does not succeed even without the enforcer",)
-    return Seen(step.title, _told(step), "succeeds: nothing is in force yet", _ended(ran), wrong)
+    return Seen(step.title, told(step, world.images.base), "succeeds: nothing is in force yet", _ended(ran), wrong)
 
 
 def play_step(world: World, agent: Agent, step: Step) -> Seen:
@@ -57,7 +57,7 @@ def play_step(world: World, agent: Agent, step: Step) -> Seen:
     counted = _await_count(agent, before, count)
     return Seen(
         title=step.title,
-        command=_told(step),
+        command=told(step, world.images.base),
         expected=f"{step.outcome.value}: {_wanted(must)}; {f'{count} +1' if count else 'nothing counted'}",
         seen=f"{_ended(ran)}; {tell(counted)}",
         wrong=judge(step, must, ran=ran, counted=counted),
@@ -105,9 +105,10 @@ def _wrong_count(counted: Mapping[Sample, float], count: Count | None) -> list[s
     return [*wrong, "the violation was not counted once"] if count and len(right) != 1 else wrong
 
 
-def _told(step: Step) -> str:
+def told(step: Step, image: str) -> str:
+    """The step as a line for a shell. ``image`` is that of a container that the step makes."""
     if step.volume:
-        return f"docker run --rm -v {step.volume}:/stolen … {shlex.join(step.command)}"
+        return f"docker run --rm --network none -v {step.volume}:/stolen {image} {shlex.join(step.command)}"
     return f"docker exec {step.container} {shlex.join(step.command)}"
 
 
@@ -162,15 +163,16 @@ def check_standing(world: World, processes: list[Process]) -> Seen:
 
 
 def check_replay(agent: Agent) -> tuple[Seen, str]:
-    """The timeline of the journal tells of every container that violated something. The answer has its text too."""
+    """The timeline of the journal tells of every violation: who, or else what. The answer has its text too."""
     replayed = ask("replay", str(agent.journal), check=False)
-    violators = sorted({step.container for step in STORY if step.count})
-    untold = [f"it does not tell of {name}" for name in violators if name not in replayed.out]
+    counts = [step.count.labels for step in STORY if step.count]
+    told = sorted({labels.get("container") or labels["object"] for labels in counts})
+    untold = [f"it does not tell of {name}" for name in told if name not in replayed.out]
     failed = [f"exit {replayed.status}: {replayed.err.strip()}"] if replayed.status not in (0, 1) else []
     seen = Seen(
         title="the journal, replayed",
         command=f"enforcer replay {agent.journal}",
-        expected=f"tells of {', '.join(violators)}",
+        expected=f"tells of {', '.join(told)}",
         seen=f"{len(replayed.out.splitlines())} lines",
         wrong=(*failed, *untold),
     )

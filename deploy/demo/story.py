@@ -10,11 +10,8 @@ from deploy.demo.internet import ADDRESS, ADDRESS6
 from deploy.demo.metrics import Count
 from deploy.demo.world import AGENTS, INTERNAL, ORCHESTRATOR, port_of
 
-DATA, EXTERNAL, _ = (
-    "mcp_data_access_violations_total",
-    "mcp_external_connections_total",
-    "mcp_network_violations_total",
-)
+DATA = "mcp_data_access_violations_total"
+EXTERNAL = "mcp_external_connections_total"
 
 
 class Outcome(enum.Enum):
@@ -121,7 +118,8 @@ STORY = (
         "stranger",
         ("cat", "/stolen/secret.txt"),
         Outcome.FILE,
-        count=Count(DATA, {"container": "stranger", "object": f"{SECOND}-data", "access": "read"}),
+        # its name is not asked for: it may have ended before Docker has told the enforcer who it was
+        count=Count(DATA, {"object": f"{SECOND}-data", "access": "read"}),
         control=True,
         volume=f"{SECOND}-data",
     ),
