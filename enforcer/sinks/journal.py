@@ -74,7 +74,7 @@ class JournalSink:
         violations, notices = self._since(VIOLATIONS), self._since(NOTICES)
         message = f"the journal could not be written: {violations} violations and {notices} notices are missing here"
         fields = {"violations": violations, "notices": notices}
-        return [Notice(0, time_ns, "journal-recovered", message, outcome="failure", fields=fields)]
+        return [Notice(0, time_ns, "journal-resumed", message, outcome="failure", fields=fields)]
 
     def _since(self, cause: str) -> int:
         return self._lost[cause] - self._unsaid[cause]

@@ -227,7 +227,7 @@ def test_a_full_disk_stops_the_log_and_not_the_sink(small_disk):
     sink.close()
     first, notice, last = read([small_disk / "log"])
     assert (first.sequence, notice.sequence, last.sequence) == (1, 2, 3)
-    assert notice.action == "journal-recovered"
+    assert notice.action == "journal-resumed"
     assert notice.fields == {"violations": 120, "notices": 1}
 
 
