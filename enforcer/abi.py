@@ -21,7 +21,9 @@ MAX_RANGES = 15
 PATH_CUT = 0x8000
 
 TOO_DEEP, DETACHED = 1, 2  # enum enf_unplaced
-LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT, LOST_UNJUDGED, LOST_JOURNAL = range(1, 7)  # enum enf_cause
+LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT, LOST_UNJUDGED, LOST_JOURNAL = range(
+    1, 7
+)  # enum enf_cause
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
 
 
@@ -195,12 +197,12 @@ class CEvent(Record):
     )
 
 
-def pack(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], value: Any) -> bytes:
+def pack(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], value: object) -> bytes:
     """The bytes of a key or value: a plain int, or a NamedTuple whose fields are named as the struct's. Padding is zero."""
     return bytes(_filled(kind, value))
 
 
-def _filled(kind: Any, value: Any) -> Any:
+def _filled(kind: Any, value: Any) -> Any:  # noqa: ANN401 -- ctypes types are known at run time only
     if isinstance(value, int):
         return kind(value)
     if isinstance(value, bytes):

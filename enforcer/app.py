@@ -8,10 +8,12 @@ import queue
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from enforcer.core.matrix import matrix, plain
 from enforcer.core.model import Mechanism, Policy
 from enforcer.core.parse import parse
 from enforcer.edges import policyfile
@@ -22,24 +24,22 @@ from enforcer.edges.control import Control
 from enforcer.edges.dockerd import Dockerd, DockerEvent
 from enforcer.edges.http import Scrape, Tls
 from enforcer.edges.journal import Journal
-from enforcer.errors import EnforcerError, HostError, PolicyError
+from enforcer.errors import EnforcerError, HostError, PolicyError, UsageError
 from enforcer.runtime import report
 from enforcer.runtime.canary import Canary, Finding
 from enforcer.runtime.facts import Survey
-from enforcer.runtime.follow import DockerFollower, Follower, Message, Reload
+from enforcer.runtime.follow import DockerFollower, Follower, Reload
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.probes import Probes
 from enforcer.runtime.reconcile import Reconcile, Snapshot
 from enforcer.runtime.records import Records
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
-from enforcer.settings import CANARY_S, DRAIN_S, WATCH_S, Settings
+from enforcer.settings import CANARY_S, DEFAULT_PARENT, DRAIN_S, WATCH_S, Settings
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
 
 log = logging.getLogger(__name__)
-
-DEFAULT_PARENT = {"cgroupfs": "/docker", "systemd": "/system.slice"}
 
 
 def read_policy(settings: Settings) -> Policy:
@@ -133,7 +133,7 @@ class Agent:
             signal.signal(number, lambda *_: self._supervisor.stopping.set())
         self._fingerprint = fingerprint(self._settings.policy)
         notify("READY=1")
-        print(self.in_force(), flush=True)  # noqa: T201 -- the one line that `run` prints
+        print(self.in_force(), flush=True)
         self._supervisor.stopping.wait()
         notify("STOPPING=1")
 
@@ -168,7 +168,7 @@ class Agent:
             raise AssertionError("asked before the first policy was in force")
         return self._reconcile.snapshot
 
-    def _survey(self, paths: Any) -> Survey:
+    def _survey(self, paths: Iterable[str]) -> Survey:
         return Survey(self._dockerd, self._cgroups, paths)
 
     def _prove(self, maps: Maps, mechanism: Mechanism | None) -> Finding:
@@ -253,8 +253,16 @@ class Agent:
         )
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        if request.get("command") != "status":
-            raise HostError(f"unknown request {request.get('command')!r}")
+        match request.get("command"):
+            case "status":
+                return self.status()
+            case "matrix":
+                return plain(matrix(self._snapshot().policy, self._snapshot().facts))
+            case other:
+                raise UsageError(f"unknown request {other!r}")
+
+    def status(self) -> dict[str, Any]:
+        """The answer of ``enforcer status --format json``."""
         snapshot = self._snapshot()
         return {
             "mechanisms": {h.hook: h.mechanism.name.lower() if h.mechanism else "none" for h in self._probes.holds},

@@ -64,7 +64,7 @@ class EdgeError(EnforcerError):
     exit_code = 4
 
 
-class ContainerGone(EdgeError):
+class ContainerGone(EdgeError):  # noqa: N818 -- the name of DESIGN and STYLE
     """The container ended between the event that named it and the question about it."""
 
 

@@ -14,6 +14,9 @@ RUN = Path("/run/enforcer")
 PINS = Path("/sys/fs/bpf/enforcer")
 LISTEN = "127.0.0.1:9469"
 
+DEFAULT_PARENT = {"cgroupfs": "/docker", "systemd": "/system.slice"}
+"""The cgroup that Docker puts containers in, by its cgroup driver, unless it was told otherwise."""
+
 DRAIN_S = 0.05
 """How often the ring is read: a violation is in the journal within this and the time of one write."""
 

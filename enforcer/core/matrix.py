@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
+from typing import Any, NamedTuple
 
 from enforcer.core.compile import compile
 from enforcer.core.decide import judge_object
@@ -88,3 +89,35 @@ def _with_ports(name: str, ports: Ports) -> Iterable[str]:
 def _port_words(r: Range) -> str:
     span = "" if (r.first, r.last) == (0, 65535) else f":{r.first}" if r.first == r.last else f":{r.first}-{r.last}"
     return f"{span}/{protocol_word(r.protocol)}" if r.protocol else span
+
+
+def plain(found: Matrix) -> dict[str, Any]:
+    """A matrix as plain lists and dicts: container → object → cell, container → destinations."""
+    names = [f"{o.kind}:{o.name}" for o in found.objects]
+    return {
+        "data": {
+            c: dict(zip(names, cells, strict=True)) for c, cells in zip(found.containers, found.cells, strict=True)
+        },
+        "network": dict(zip(found.containers, found.network, strict=True)),
+    }
+
+
+class Change(NamedTuple):
+    """One difference between two matrices. ``what``: ``kind:name`` of a data object, or ``connect``; "" where it is new or gone."""
+
+    container: str
+    what: str
+    now: str
+    then: str
+
+
+def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
+    """What differs between two matrices in plain form: ``data`` (container → object → cell), ``network`` (container → places)."""
+    found = []
+    for container in sorted(now["data"].keys() | then["data"].keys()):
+        before, after = now["data"].get(container, {}), then["data"].get(container, {})
+        for what in sorted(before.keys() | after.keys()):
+            found.append(Change(container, what, before.get(what, ""), after.get(what, "")))
+        places = [", ".join(m["network"].get(container, ())) for m in (now, then)]
+        found.append(Change(container, "connect", *places))
+    return [c for c in found if c.now != c.then]

@@ -1,0 +1,1 @@
+"""What moves: facts gathered, rows reconciled, records drained, the canary, the threads."""

@@ -28,7 +28,7 @@ class Supervisor:
         def guarded() -> None:
             try:
                 loop()
-            except BaseException as e:  # noqa: BLE001  every failure ends the agent; none is swallowed
+            except BaseException as e:
                 self.failure = self.failure or e
                 log.exception("the %s loop failed; the agent ends, enforcement goes on", name)
                 self.stopping.set()

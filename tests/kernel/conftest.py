@@ -17,7 +17,7 @@ from enforcer import abi
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import Ids, allocate
 from enforcer.core.image import Image
-from enforcer.core.model import Container, DataObject, Facts, Mechanism, ObjectId, Policy, Verdict
+from enforcer.core.model import Container, DataObject, Facts, Hook, Mechanism, ObjectId, Policy, Verdict
 from enforcer.core.plan import plan
 from enforcer.edges.bpf.loader import Source, probes_directory
 from enforcer.edges.cgroup import Cgroups
@@ -105,16 +105,21 @@ class World:
     def do(self, who: str, deed: str, *arguments: str) -> Seen:
         """Have a process in a container's cgroup do something, and tell what came of it."""
         before = self.maps.counts()
-        list(self.ring.read(1 << 20))
-        self.ring.advance()
+        self.read()
         procs = self.cgroups.root / self.parent.lstrip("/") / who / "cgroup.procs"
         command = [sys.executable, "-I", "-S", str(OFFENDER), str(procs), deed, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         after = self.maps.counts()
         rise = {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
+        # containers of other engines on this machine are born meanwhile
+        records = [r for r in self.read() if r.hook != Hook.BORN]
+        return Seen(done.returncode, done.stdout + done.stderr, rise, records)
+
+    def read(self) -> list[abi.CEvent]:
+        """Every record that waits in the ring."""
         records = [abi.decode(abi.CEvent, raw) for raw in self.ring.read(1 << 20)]
         self.ring.advance()
-        return Seen(done.returncode, done.stdout + done.stderr, rise, records)
+        return records
 
     def stopped(self, verdict: Verdict) -> tuple[Verdict, int]:
         """What a denial looks like under this mechanism: the recorded verdict and the exit status of tests/offender.py."""

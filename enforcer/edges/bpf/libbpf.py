@@ -9,7 +9,6 @@ import ctypes
 import errno
 import os
 from pathlib import Path
-from typing import Any
 
 from enforcer.errors import EdgeError, HostError
 
@@ -26,7 +25,7 @@ class Libbpf:
             raise HostError(f"{SONAME} is missing: install Debian's package libbpf1") from e
         self._lib.libbpf_set_print(None)
 
-    def _call(self, name: str, *arguments: Any) -> int:
+    def _call(self, name: str, *arguments: object) -> int:
         result: int = getattr(self._lib, name)(*arguments)
         if result < 0:
             number = ctypes.get_errno() or -result

@@ -1,0 +1,111 @@
+"""``doctor``, ``status``, ``unload``: the host, the running agent, and the way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from enforcer import settings as defaults
+from enforcer.cli.policy import docker_address
+from enforcer.cli.render import emit, format_option, json_text, table
+from enforcer.core.model import Mechanism
+from enforcer.edges.bpf.libbpf import Libbpf
+from enforcer.edges.bpf.loader import Loader
+from enforcer.edges.control import ask
+from enforcer.edges.dockerd import Dockerd
+from enforcer.errors import EdgeError, UsageError
+from enforcer.settings import DEFAULT_PARENT, Settings
+
+run_option = click.option(
+    "--run",
+    "run_",
+    type=click.Path(path_type=Path),
+    default=defaults.RUN,
+    show_default=True,
+    help="The agent's --run directory.",
+)
+
+
+@click.command("doctor")
+@click.option("--cgroup", default="", help="The cgroup above the containers, if not Docker's default.")
+@format_option
+def doctor_command(cgroup: str, format_: str) -> int:
+    """What can this host enforce, and by what? Every program is loaded, attached and tried on a canary, then removed.
+
+    Exits 3 if the agent could not run here.
+    """
+    from enforcer.runtime.doctor import checks, holds  # noqa: PLC0415 -- carries the loader
+
+    found = list(checks(docker_address()))
+    able = all(c.ok for c in found)
+    tried = holds(cgroup or _default_parent()) if able else ()
+    if format_ == "json":
+        rows = [{"what": c.what, "ok": c.ok, "seen": c.seen} for c in found]
+        hooks = [{"hook": h.hook, "mechanism": _name(h.mechanism), "missed": h.missed} for h in tried]
+        emit([json_text({"checks": rows, "hooks": hooks})])
+    else:
+        emit([table(["CHECK", "", "SEEN"], [(c.what, "ok" if c.ok else "FAIL", c.seen) for c in found])])
+        if tried:
+            rows_ = [(h.hook, _name(h.mechanism), "; ".join(h.missed) or "the best there is") for h in tried]
+            emit(["", table(["HOOK", "HELD BY", "WHY NOT BETTER"], rows_)])
+    return 0 if able and all(h.mechanism for h in tried) else 3
+
+
+def _name(mechanism: Mechanism | None) -> str:
+    return mechanism.name.lower() if mechanism else "nothing"
+
+
+def _default_parent() -> str:
+    dockerd = Dockerd(docker_address())
+    try:
+        return DEFAULT_PARENT[dockerd.engine().cgroup_driver]
+    finally:
+        dockerd.close()
+
+
+@click.command("status")
+@run_option
+@format_option
+def status_command(run_: Path, format_: str) -> int:
+    """What is in force, by what mechanism, what is degraded, and how much has been counted. Exits 1 if the self-test fails."""
+    found = ask(Settings(run=run_).socket, {"command": "status"})
+    if format_ == "json":
+        emit([json_text(found)])
+    else:
+        emit(_status_text(found))
+    return 0 if found["selftest"]["success"] else 1
+
+
+def _status_text(found: dict[str, Any]) -> list[str]:
+    policy, counts, containers = found["policy"], found["counts"], found["containers"]
+    lost = ", ".join(f"{n} by {cause}" for cause, n in counts["lost"].items() if n) or "none"
+    lines = [
+        f"policy      {policy['hash'][:12]} ({policy['mode']}), generation {policy['generation']}, {policy['path']}",
+        f"containers  {sum(c['running'] for c in containers)} running, {sum(not c['running'] for c in containers)} stopped",
+        f"violations  {counts['counted']} counted: {counts['recorded']} recorded, {counts['suppressed']} suppressed, lost: {lost}",
+        f"self-test   {'passed' if found['selftest']['success'] else 'FAILED: ' + str(found['selftest']['failures'])}",
+        f"docker      {'connected' if found['docker']['connected'] else 'NOT CONNECTED'}, {found['docker']['address']}",
+        "",
+        table(["HOOK", "HELD BY"], sorted(found["mechanisms"].items())),
+    ]
+    if found["degraded"]:
+        lines += ["", table(["DEGRADED", "WHY"], [(d["what"], d["why"]) for d in found["degraded"]])]
+    return lines
+
+
+@click.command("unload")
+@click.option(
+    "--pins", type=click.Path(path_type=Path), default=defaults.PINS, show_default=True, help="Directory of pins."
+)
+@run_option
+def unload_command(pins: Path, run_: Path) -> None:
+    """Remove every program and map from the kernel: nothing is enforced any more. The agent must have stopped."""
+    try:
+        pid = ask(Settings(run=run_).socket, {"command": "status"})["pid"]
+    except EdgeError:
+        pid = None
+    if pid:
+        raise UsageError(f"the agent runs (pid {pid}) and would go on without its probes: stop it first")
+    emit([f"{Loader(pins, Libbpf()).unload()} programs detached, {pins} removed"])

@@ -1,0 +1,88 @@
+"""What this host can do, found out by doing it: every program loaded, attached and tried on a canary, then taken down."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from enforcer.core.compile import compile as compile_image
+from enforcer.core.ids import Ids
+from enforcer.core.model import Facts, Mode, Policy
+from enforcer.core.plan import plan
+from enforcer.edges.bpf.loader import Source, probes_directory
+from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.dockerd import Dockerd
+from enforcer.errors import EnforcerError, HostError
+from enforcer.runtime.canary import Canary
+from enforcer.runtime.probes import Hold, Probes, lsm_list
+
+PINS = Path("/sys/fs/bpf")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was looked at, whether it is as the agent needs it, and what was seen or is to be done."""
+
+    what: str
+    ok: bool
+    seen: str
+
+
+def checks(docker: str) -> Iterator[Check]:
+    """The host's parts, each looked at by itself: one that is missing does not hide the next."""
+    yield _asked("kernel", platform.release)
+    yield _asked("root", _root)
+    yield _asked("kernel's BTF and the fields that the probes read", lambda: Source.of(probes_directory()).build)
+    yield _asked("cgroup v2", lambda: str(Cgroups().root))
+    yield Check("LSMs", True, ", ".join(lsm_list()))
+    yield _asked("docker", lambda: _docker(docker))
+
+
+def holds(parent: str) -> tuple[Hold, ...]:
+    """What would hold each hook, tried out below the cgroup ``parent``. Nothing is left behind. Raises ``HostError``."""
+    cgroups, name = Cgroups(), f"enforcer-doctor-{os.getpid()}"
+    scratch = f"{parent.rstrip('/')}/{name}"
+    cgroups.ensure(scratch)
+    with tempfile.TemporaryDirectory(prefix="enforcer-") as directory:
+        canary = Canary(cgroups, scratch, Path(directory), name="canary")
+        try:
+            return _tried(Probes(PINS / name, Source.of(probes_directory())), canary, cgroups, scratch)
+        finally:
+            cgroups.remove(scratch)
+
+
+def _tried(probes: Probes, canary: Canary, cgroups: Cgroups, scratch: str) -> tuple[Hold, ...]:
+    try:
+        image = compile_image(Policy(Mode.ENFORCE), Facts(), Ids(), 1, canary=canary.inode())
+        for op in plan(None, image):
+            probes.maps.apply(op)
+        probes.attach(cgroups, [scratch], lambda maps, mechanism: canary.run(maps, mechanism, None))
+        return probes.holds
+    finally:
+        probes.unload()
+
+
+def _asked(what: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(what, True, look())
+    except EnforcerError as e:
+        return Check(what, False, str(e))
+
+
+def _root() -> str:
+    if os.geteuid() != 0:
+        raise HostError("not root: run with sudo")
+    return "yes"
+
+
+def _docker(address: str) -> str:
+    dockerd = Dockerd(address)
+    try:
+        engine = dockerd.engine()
+    finally:
+        dockerd.close()
+    return f"{engine.version}, cgroup driver {engine.cgroup_driver}, storage {engine.storage_driver}, at {address}"
