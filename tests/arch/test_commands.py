@@ -9,7 +9,7 @@ ISSUE_2 = {"run", "check", "plan", "matrix", "explain", "doctor", "status", "log
 
 
 def leaves(command, path=()):
-    """(words, command) of every command that does something. Asks as click does, since commands are loaded on demand."""
+    """(words, command) of every command that does something. Asks as click does: they are loaded on demand."""
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from deploy.demo.engine import private_engine
 from enforcer.core.model import Attachment, Inode, Kind, ObjectId
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.dockerd import Dockerd, DockerEvent
@@ -296,3 +297,15 @@ def test_closing_ends_a_reader_that_waits_on_a_real_engine(live):
     events.close()
     reader.join(timeout=30)
     assert not reader.is_alive()
+
+
+def test_a_real_engine_that_ends_ends_the_stream_with_an_error():
+    """A stopped engine is told from a quiet one, and connecting to it says what to do."""
+    with private_engine() as engine:
+        dockerd = Dockerd(engine.url)
+        events = dockerd.events()
+    with pytest.raises(EdgeError, match="event stream ended"):
+        next(events)
+    dockerd.close()
+    with pytest.raises(EdgeError, match="start it, or name its socket"):
+        Dockerd(engine.url)
