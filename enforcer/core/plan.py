@@ -119,8 +119,11 @@ def _amend(old: Image, new: Image) -> Iterator[Op]:
 
 
 def _puts(old: Image, new: Image, table: Table) -> Iterator[Op]:
-    before = old.tables[table]
-    return (Put(table, key, value) for key, value in new.tables[table].items() if before.get(key) != value)
+    """New keys before changed ones: a new inner object must answer before the one around it is granted to others."""
+    before, after = old.tables[table], new.tables[table]
+    fresh = (Put(table, key, value) for key, value in after.items() if key not in before)
+    changed = (Put(table, key, value) for key, value in after.items() if key in before and before[key] != value)
+    return chain(fresh, changed)
 
 
 def _deletes(old: Image, new: Image, table: Table) -> Iterator[Op]:
@@ -135,20 +138,17 @@ def _changed_hands(old: Image, new: Image) -> Iterator[Op]:
 def _narrowed(old: Image, new: Image) -> Iterator[Op]:
     """What can be said of the rows before any inode moves: nothing that the old or the new image would not say.
 
-    Default rows first: whoever loses a row falls back on them. Rows of a new subject, or of an object that no inode
-    belonged to yet, answer for nothing yet, so they are written whole; rows of an object that all inodes leave stay.
+    Default rows first: whoever loses a row falls back on them.
     """
-    changed = [k for k in {**old.rows, **new.rows} if old.rows.get(k) != new.rows.get(k)]
     objects_before = {found.id for found in old.objects.values()}
     objects_after = {found.id for found in new.objects.values()}
+    changed = [k for k in {**old.rows, **new.rows} if old.rows.get(k) != new.rows.get(k)]
     for key in sorted(changed, key=_defaults_first):
-        before, after = old.rows.get(key), new.rows.get(key)
-        if key.object == 0:
-            value = _common(before, after) if before and after else before or after
-        elif key.object not in objects_before or key._replace(object=0) not in old.rows:
-            value = after
-        elif key.object not in objects_after:
-            value = before
+        before, after, default = old.rows.get(key), new.rows.get(key), key._replace(object=0)
+        if default not in old.rows or (key.object and key.object not in objects_before):
+            value = after  # a new subject, or an object that no inode leads to yet: the row answers for nothing yet
+        elif default not in new.rows or (key.object and key.object not in objects_after):
+            value = before  # on the way out: the row stays until nothing leads to it
         else:
             value = _common(before, after) if before and after else None
         if value is None and before is not None:

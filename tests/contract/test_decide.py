@@ -24,7 +24,8 @@ typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef uint64_t
 #include "contract.h"
 #include "decide.h"
 int decide(u32 granted, u32 asked, u32 mode) { return enf_decide(granted, asked, mode); }
-int ports_allow(const struct enf_ports *ports, u32 protocol, u32 port) { return enf_ports_allow(ports, protocol, port); }
+int ports_allow(const struct enf_ports *ports, u32 protocol, u32 port)
+{ return enf_ports_allow(ports, protocol, port); }
 """
 
 
