@@ -126,7 +126,7 @@ def test_nothing_to_do_is_nothing(images):
 @settings(deadline=None)
 @given(images=anything)
 def test_whoever_is_known_has_rows(images):
-    """After any prefix, every prepared container and every cgroup leads to a subject with rows in the live generation."""
+    """While the host changes, no file is granted more than before or after, nor let through if both ends deny it."""
     old, new = images
     for now in steps(old, new):
         named = {v.id if isinstance(v, Subject) else v for table in TIMELESS for v in now.tables[table].values()}
