@@ -37,7 +37,7 @@ S = TypeVar("S", bound=Record)
 class Config(Record):
     """struct enf_config"""
 
-    _fields_ = (("generation", c_uint32), ("host_mnt_ns", c_uint32), ("mode_tracepoint", c_uint32), ("pad", c_uint32))
+    _fields_ = (("generation", c_uint32), ("host_mnt_ns", c_uint32), ("tracepoint_hooks", c_uint32), ("pad", c_uint32))
 
 
 class Subject(Record):

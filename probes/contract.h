@@ -25,6 +25,7 @@ enum enf_mechanism {
 	ENF_BY_AUDIT = 6,
 	ENF_BY_SWEEP = 7,
 	ENF_BY_MOUNT = 8,        /* a read-only mount or the file's own mode had refused before any hook of ours */
+	ENF_BY_FEXIT = 9,        /* observes what a kernel function returned */
 };
 
 enum enf_hook {
@@ -84,7 +85,7 @@ enum enf_target { ENF_TO_NETWORK = 1, ENF_TO_SUBJECT = 2 };   /* what a connecti
 struct enf_config {              /* map `config`, one slot */
 	u32 generation;          /* the live policy load */
 	u32 host_mnt_ns;         /* inode number of the host's mount namespace: an exec outside it arms a subject */
-	u32 mode_tracepoint;     /* reserved for the cost switch of the tracepoint mechanism */
+	u32 tracepoint_hooks;    /* bit 1 << enum enf_hook: what the sys_exit program answers; the rest has a better one */
 	u32 pad;
 };
 

@@ -24,7 +24,7 @@ static __always_inline enum enf_verdict enf_answer_file(const int direct, struct
 	struct enf_row row;
 
 	if (!asked)
-		return ENF_ALLOWED;
+		return ENF_ALLOWED;          /* O_PATH: nothing can be read or written through it */
 	enf_locate(direct, at, by_handle, generation, &p);
 	if (!p.object)
 		return ENF_ALLOWED;
@@ -96,3 +96,68 @@ KMOD_RET(security_file_open, struct file *file, int ret)
 	return 0;
 }
 
+
+/* A task connects to a unix socket; one that is a file, such as docker.sock, is a data object. */
+static __always_inline enum enf_verdict enf_answer_unix(struct enf_subject *s, struct sock *listener, u8 mechanism)
+{
+	struct unix_sock *u = (struct unix_sock *)listener;
+
+	if (!ENF_GET(0, u, path.dentry))
+		return ENF_ALLOWED;          /* an abstract or unnamed socket: no file */
+	return enf_answer_file(0, s, &u->path, false, ENF_CONNECT, ENF_HOOK_UNIX, mechanism);
+}
+
+LSM_PROBE(unix_stream_connect, struct sock *sock, struct sock *other, struct sock *made, int ret)
+{
+	struct enf_subject *s = enf_current_subject();
+
+	if (ret || !s)
+		return ret;
+	return enf_answer_unix(s, other, ENF_BY_LSM) == ENF_DENIED ? -ENF_EPERM : 0;
+}
+
+KMOD_RET(security_unix_stream_connect, struct sock *sock, struct sock *other, struct sock *made, int ret)
+{
+	struct enf_subject *s = enf_current_subject();
+
+	if (ret || !s)
+		return ret;
+	return enf_answer_unix(s, other, ENF_BY_FMOD_RET) == ENF_DENIED ? -ENF_EPERM : 0;
+}
+
+/*
+ * Something else refused an open: a read-only mount (the guide mounts config volumes so) or the file's own mode. The attempt
+ * is still one; only its path is known, so the agent judges it: nothing is decided here.
+ */
+static __always_inline void enf_refused(struct enf_subject *s, int dirfd, u32 asked, long error, const void *path, bool of_user)
+{
+	struct enf_event *e = enf_begin(s->id, enf_generation(), ENF_HOOK_REFUSED, ENF_BY_MOUNT);
+	long n;
+
+	if (!e)
+		return;
+	e->error = error;
+	e->dirfd = dirfd;
+	e->class_ = ENF_CLASS_DATA;
+	e->asked = asked;
+	n = of_user ? bpf_probe_read_user_str(e->path, ENF_PATH, path) : bpf_probe_read_kernel_str(e->path, ENF_PATH, path);
+	e->path_len = n > 0 && n < ENF_PATH ? n : ENF_PATH_CUT | ENF_PATH;
+	enf_end(e);
+}
+
+/* An open returns to whoever asked for it (open, openat, openat2, creat, exec, io_uring). */
+KRETFUNC_PROBE(do_filp_open, int dirfd, struct filename *name, struct open_flags *how, struct file *file)
+{
+	struct enf_subject *s;
+	long error = (long)file;
+	u32 flags;
+
+	if (error != -ENF_EROFS && error != -ENF_EACCES)
+		return 0;
+	s = enf_current_subject();
+	if (!s)
+		return 0;
+	flags = ENF_GET(0, how, open_flag);
+	enf_refused(s, dirfd, enf_access_of((flags + 1) & 3, flags), error, ENF_GET(0, name, name), false);
+	return 0;
+}

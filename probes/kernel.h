@@ -38,6 +38,8 @@ struct file {
 	};
 };
 
+struct filename { union { ENF_FIELD(filename, const char *, name); }; };
+struct open_flags { union { ENF_FIELD(open_flags, int, open_flag); }; };
 struct fdtable { union { ENF_FIELD(fdtable, unsigned int, max_fds); ENF_FIELD(fdtable, struct file **, fd); }; };
 struct files_struct { union { ENF_FIELD(files_struct, struct fdtable *, fdt); }; };
 struct thread_info { union { ENF_FIELD(thread_info, u32, status); }; };
@@ -49,7 +51,8 @@ struct task_struct {
 	};
 };
 
-struct sock;
+struct sock_common { union { ENF_FIELD(sock_common, unsigned short, skc_family); }; };
+struct sock { union { ENF_FIELD(sock, struct sock_common, __sk_common); }; };
 struct unix_sock { union { ENF_FIELD(unix_sock, struct path, path); ENF_FIELD(unix_sock, struct sock *, peer); }; };
 struct socket { union { ENF_FIELD(socket, struct sock *, sk); }; };
 

@@ -2,10 +2,16 @@
 #ifndef ENF_SUBJECT_H
 #define ENF_SUBJECT_H
 
-static __always_inline u32 enf_generation(void)
+static __always_inline struct enf_config *enf_live(void)
 {
 	u32 slot = 0;
-	struct enf_config *c = config.lookup(&slot);
+
+	return config.lookup(&slot);
+}
+
+static __always_inline u32 enf_generation(void)
+{
+	struct enf_config *c = enf_live();
 
 	return c ? c->generation : 0;
 }
@@ -25,8 +31,7 @@ static __always_inline bool enf_outside_host(void)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct nsproxy *proxy = ENF_GET(0, task, nsproxy);
 	struct mnt_namespace *mounts = proxy ? ENF_GET(0, proxy, mnt_ns) : 0;
-	u32 slot = 0;
-	struct enf_config *c = config.lookup(&slot);
+	struct enf_config *c = enf_live();
 
 	return mounts && c && ENF_GET(0, mounts, ns.inum) != c->host_mnt_ns;
 }

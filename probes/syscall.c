@@ -40,7 +40,7 @@ static __always_inline void enf_call_64(struct pt_regs *regs, long nr, struct en
 		c->what = ENF_SYS_OPEN_HANDLE;
 		c->flags = ENF_GET(0, regs, dx);
 		break;
-	case 42:
+	case 42:                     /* connect(fd, address) */
 		c->what = ENF_SYS_CONNECT;
 		c->dirfd = ENF_GET(0, regs, di);
 		break;
@@ -105,24 +105,44 @@ static __always_inline struct file *enf_file_of(struct task_struct *task, u32 fd
 	return file;
 }
 
-/*
- * Something else refused: a read-only mount (the guide mounts config volumes so) or the file's own mode. The attempt is
- * still one; only its path is known, so the agent judges it: nothing is decided here.
- */
-static __always_inline void enf_refused(struct enf_subject *s, const struct enf_call *c, long error)
+/* The socket at the other end of a connected unix socket, or 0. */
+static __always_inline struct sock *enf_unix_peer(struct file *file)
 {
-	struct enf_event *e = enf_begin(s->id, enf_generation(), ENF_HOOK_REFUSED, ENF_BY_MOUNT);
-	long n;
+	struct path *at = &file->f_path;
+	struct dentry *dentry = ENF_GET(0, at, dentry);
+	struct inode *inode = ENF_GET(0, dentry, d_inode);
+	struct socket *socket = ENF_GET(0, file, private_data);
+	struct sock *sk;
 
-	if (!e)
-		return;
-	e->error = error;
-	e->dirfd = c->dirfd;
-	e->class_ = ENF_CLASS_DATA;
-	e->asked = enf_access_of((c->flags + 1) & 3, c->flags);
-	n = bpf_probe_read_user_str(e->path, ENF_PATH, (void *)c->path);
-	e->path_len = n > 0 && n < ENF_PATH ? n : ENF_PATH_CUT | ENF_PATH;
-	enf_end(e);
+	if ((ENF_GET(0, inode, i_mode) & ENF_S_IFMT) != ENF_S_IFSOCK)
+		return 0;
+	sk = ENF_GET(0, socket, sk);
+	if (!sk || ENF_GET(0, sk, __sk_common.skc_family) != ENF_AF_UNIX)
+		return 0;
+	return ENF_GET(0, ((struct unix_sock *)sk), peer);
+}
+
+/* Does this program answer a hook, or has it a better mechanism on this kernel? */
+static __always_inline bool enf_mine(u32 hook)
+{
+	struct enf_config *c = enf_live();
+
+	return c && c->tracepoint_hooks & 1 << hook;
+}
+
+static __always_inline enum enf_verdict enf_judge_call(struct enf_subject *s, const struct enf_call *c, struct file *file)
+{
+	struct sock *peer;
+	u32 asked;
+
+	if (!enf_mine(c->what == ENF_SYS_CONNECT ? ENF_HOOK_UNIX : ENF_HOOK_OPEN))
+		return ENF_ALLOWED;
+	if (c->what == ENF_SYS_CONNECT) {
+		peer = enf_unix_peer(file);
+		return peer ? enf_answer_unix(s, peer, ENF_BY_TRACEPOINT) : ENF_ALLOWED;
+	}
+	asked = enf_access_of(ENF_GET(0, file, f_mode), ENF_GET(0, file, f_flags) | c->flags);
+	return enf_answer_file(0, s, &file->f_path, c->what == ENF_SYS_OPEN_HANDLE, asked, ENF_HOOK_OPEN, ENF_BY_TRACEPOINT);
 }
 
 /* A system call returns to a task: if it opened a file or reached a unix socket, judge what it got. */
@@ -134,7 +154,6 @@ RAW_TRACEPOINT_PROBE(sys_exit)
 	struct enf_subject *s;
 	struct enf_call c = {};
 	struct file *file;
-	u32 asked;
 
 	if (!enf_may_concern(nr))
 		return 0;
@@ -146,19 +165,16 @@ RAW_TRACEPOINT_PROBE(sys_exit)
 		enf_call_32(regs, nr, &c);
 	else
 		enf_call_64(regs, nr, &c);
-	if (c.what != ENF_SYS_OPEN && c.what != ENF_SYS_OPEN_HANDLE)
+	if (c.what == ENF_SYS_OTHER)
 		return 0;
 	if (result < 0) {
-		if (c.path && (result == -ENF_EROFS || result == -ENF_EACCES))
-			enf_refused(s, &c, result);
+		if (c.path && enf_mine(ENF_HOOK_REFUSED) && (result == -ENF_EROFS || result == -ENF_EACCES))
+			enf_refused(s, c.dirfd, enf_access_of((c.flags + 1) & 3, c.flags), result,
+				    (void *)c.path, true);
 		return 0;
 	}
-	file = enf_file_of(task, result);
-	if (!file)
-		return 0;
-	asked = enf_access_of(ENF_GET(0, file, f_mode), ENF_GET(0, file, f_flags) | c.flags);
-	if (enf_answer_file(0, s, &file->f_path, c.what == ENF_SYS_OPEN_HANDLE, asked, ENF_HOOK_OPEN,
-			    ENF_BY_TRACEPOINT) == ENF_KILLED)
+	file = enf_file_of(task, c.what == ENF_SYS_CONNECT ? c.dirfd : result);
+	if (file && enf_judge_call(s, &c, file) == ENF_KILLED)
 		bpf_send_signal(ENF_SIGKILL);
 	return 0;
 }

@@ -13,7 +13,7 @@ import sys
 
 REFUSED, FAILED = 77, 1
 NEWNS, NEWNET = 0x00020000, 0x40000000
-BIND, REC_PRIVATE = 0x1000, 0x44000
+BIND, REC_PRIVATE, REMOUNT_READ_ONLY = 0x1000, 0x44000, 0x21
 AT_FDCWD = -100
 SYS_OPENAT2 = 437
 UNREACHABLE = (errno.ENETUNREACH, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
@@ -29,6 +29,7 @@ def must(result):
 
 
 def opened(path, flags=os.O_RDONLY):
+    """Open, read something, close."""
     fd = os.open(path, flags)
     if flags & os.O_ACCMODE == os.O_RDONLY and not flags & os.O_PATH:
         os.read(fd, 1) if not flags & os.O_DIRECTORY else os.listdir(fd)
@@ -36,12 +37,14 @@ def opened(path, flags=os.O_RDONLY):
 
 
 def openat2(path):
+    """Open by the newer system call."""
     how = (ctypes.c_uint64 * 3)(os.O_RDONLY, 0, 0)
     must(libc.syscall(SYS_OPENAT2, AT_FDCWD, path.encode(), how, ctypes.sizeof(how)))
 
 
 def symlink(path):
-    link = os.path.join("/dev/shm", f"link-{os.getpid()}")
+    """Open through a symbolic link."""
+    link = os.path.join("/dev/shm", f"link-{os.getpid()}")  # noqa: S108 -- not in a volume, and gone at once
     os.symlink(path, link)
     try:
         opened(link)
@@ -50,15 +53,26 @@ def symlink(path):
 
 
 def reopen(path):
+    """A descriptor that only names the file is opened anew."""
     fd = os.open(path, os.O_PATH)
     opened(f"/proc/self/fd/{fd}")
 
 
 def bind(path):
+    """Bind the directory elsewhere, in a mount namespace of its own."""
     must(libc.unshare(NEWNS))
     must(libc.mount(b"none", b"/", None, REC_PRIVATE, None))
     must(libc.mount(os.path.dirname(path).encode(), b"/mnt", None, BIND, None))
     opened("/mnt/" + os.path.basename(path))
+
+
+def read_only_mount(path):
+    """Write through a read-only bind mount of the file's directory."""
+    must(libc.unshare(NEWNS))
+    must(libc.mount(b"none", b"/", None, REC_PRIVATE, None))
+    must(libc.mount(os.path.dirname(path).encode(), b"/mnt", None, BIND, None))
+    must(libc.mount(b"none", b"/mnt", None, BIND | REMOUNT_READ_ONLY, None))
+    opened("/mnt/" + os.path.basename(path), os.O_WRONLY)
 
 
 def nested(path):
@@ -85,6 +99,7 @@ def reached(connect):
 
 
 def family(address):
+    """IPv6 if it looks like it."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
@@ -94,18 +109,26 @@ def alone():
 
 
 def tcp(address, port):
+    """Connect a stream."""
     alone()
     reached(lambda: socket.socket(family(address), socket.SOCK_STREAM).connect((address, int(port))))
 
 
 def udp(address, port):
+    """Connect a datagram socket."""
     alone()
     reached(lambda: socket.socket(family(address), socket.SOCK_DGRAM).connect((address, int(port))))
 
 
 def sendto(address, port):
+    """Send to an address without connecting."""
     alone()
     reached(lambda: socket.socket(family(address), socket.SOCK_DGRAM).sendto(b"x", (address, int(port))))
+
+
+def unix(path):
+    """Connect to the socket beside the file."""
+    socket.socket(socket.AF_UNIX).connect(os.path.join(os.path.dirname(path), "s"))
 
 
 def storm(path, rounds):
@@ -130,10 +153,12 @@ DEEDS = {
     "symlink": symlink,
     "reopen": reopen,
     "bind": bind,
+    "read-only-mount": read_only_mount,
     "nested": nested,
     "tcp": tcp,
     "udp": udp,
     "sendto": sendto,
+    "unix": unix,
     "storm": storm,
 }
 

@@ -24,7 +24,10 @@ data:
     - {who: watched, read-only: [alpha-config], mode: monitor}
 network:
   rules:
-    - {who: alpha, connect: [{cidr: 203.0.113.0/24, except: [203.0.113.128/25], ports: [443/tcp, 53/udp]}, {cidr: "2001:db8::/32", ports: [443/tcp]}]}
+    - who: alpha
+      connect:
+        - {cidr: 203.0.113.0/24, except: [203.0.113.128/25], ports: [443/tcp, 53/udp]}
+        - {cidr: "2001:db8::/32", ports: [443/tcp]}
     - {who: watched, connect: [], mode: monitor}
 """
 

@@ -44,7 +44,10 @@ class Verdict(enum.IntEnum):
 
 
 class Mechanism(enum.IntEnum):
-    """What produced the verdict. ``MOUNT``: a read-only mount or the file's mode had refused before any hook."""
+    """What produced the verdict. ``MOUNT``: a read-only mount or the file's mode had refused before any hook.
+
+    ``FEXIT`` produces none: it sees what a kernel function returned, and so such refusals.
+    """
 
     LSM = 1
     FMOD_RET = 2
@@ -54,6 +57,7 @@ class Mechanism(enum.IntEnum):
     AUDIT = 6
     SWEEP = 7
     MOUNT = 8
+    FEXIT = 9
 
 
 class Hook(enum.IntEnum):

@@ -38,7 +38,7 @@ def checks(docker: str) -> Iterator[Check]:
     yield _asked("root", _root)
     yield _asked("kernel's BTF and the fields that the probes read", lambda: Source.of(probes_directory()).build)
     yield _asked("cgroup v2", lambda: str(Cgroups().root))
-    yield Check("LSMs", True, ", ".join(lsm_list()))
+    yield Check("LSMs", True, ", ".join(lsm_list() or ["unknown: securityfs is not mounted"]))
     yield _asked("docker", lambda: _docker(docker))
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from enforcer.core.model import Mechanism
+from enforcer.core.model import Hook, Mechanism
 from enforcer.edges.bpf.libbpf import Libbpf
-from enforcer.edges.bpf.loader import Built, Loader, Source
+from enforcer.edges.bpf.loader import Loader, Source
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.bpf.ring import Ring
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 LSM_LIST = Path("/sys/kernel/security/lsm")
 RING_PAGES = 2048  # as in probes/maps.h
 OPEN = "open"
+FILE_HOOKS = {"open": Hook.OPEN, "unix": Hook.UNIX, "refused": Hook.REFUSED}
+"""The hooks with a ladder of mechanisms; the one tracepoint program answers for those that have no better one."""
+
+LIFE_HOOKS = ("birth", "arm", "death")
 
 DENYING = frozenset({Mechanism.LSM, Mechanism.FMOD_RET, Mechanism.CGROUP})
 
@@ -46,23 +50,12 @@ class Probes:
         self._loader = Loader(pins, self._libbpf)
         self._loader.prepare()
         self._forced = mechanism
-        self._built = self._adopted(source) or self._loader.build(source)
+        self._built = self._loader.adopt(source) or self._loader.build(source)
         self.adopted = self._built.adopted
         self.maps = self.open_maps()
         self.holds: tuple[Hold, ...] = ()
         if not self.adopted:
             self.maps.configure(generation=0, host_mnt_ns=os.stat("/proc/self/ns/mnt").st_ino)
-
-    def _adopted(self, source: Source) -> Built | None:
-        built = self._loader.adopt(source)
-        if built and self._forced and self._forced not in {p.mechanism.name.lower() for p in self._attached(built)}:
-            self._loader.unload()
-            self._loader.prepare()
-            return None
-        return built
-
-    def _attached(self, built: Built) -> list[Program]:
-        return [p for p in self._loader.attached(built) if p.hook == OPEN]
 
     def open_maps(self) -> Maps:
         """The maps, with descriptors of their own: one for each thread that uses them."""
@@ -74,9 +67,10 @@ class Probes:
 
     def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
         """Attach every hook and prove it; the maps must be filled. What an adopted build has attached is kept if it holds."""
-        holds = [self._attach_first(hook) for hook in ("birth", "arm", "death")]
+        holds = [self._attach_first(hook) for hook in LIFE_HOOKS]
         holds += self.cover(cgroups, parents)
-        holds.append(self._climb(prove))
+        holds += [self._climb(hook, prove) for hook in FILE_HOOKS]
+        self._drop_unused(holds)
         self.holds = tuple(holds)
         self._built = self._loader.finish(self._built)
 
@@ -101,21 +95,39 @@ class Probes:
         why = self._try(program)
         return Hold(hook, None, (why,)) if why else Hold(hook, program.mechanism)
 
-    def _climb(self, prove: Prove) -> Hold:
-        """The first mechanism for opens that loads, attaches and stops the canary."""
+    def _climb(self, hook: str, prove: Prove) -> Hold:
+        """The first mechanism for a hook that loads and attaches; for opens, that stops the canary too."""
         missed: list[str] = []
-        forced = self._forced
-        for program in (p for p in PROGRAMS if p.hook == OPEN):
+        for program in (p for p in PROGRAMS if p.hook == hook):
             name = program.mechanism.name.lower()
-            if forced and name != forced:
-                missed.append(f"{name}: --mechanism {forced} was asked for")
+            if not self._wanted(program):
+                missed.append(f"{name}: --mechanism {self._forced} was asked for")
                 continue
-            if why := self._try(program) or self._unproved(program, prove):
+            self._answer_by_tracepoint(FILE_HOOKS[hook], program.mechanism is Mechanism.TRACEPOINT)
+            if why := self._try(program) or (self._unproved(program, prove) if hook == OPEN else ""):
                 missed.append(f"{name}: {why}")
                 self._loader.detach(self._built, program)
                 continue
-            return Hold(OPEN, program.mechanism, tuple(missed))
-        return Hold(OPEN, None, tuple(missed))
+            return Hold(hook, program.mechanism, tuple(missed))
+        return Hold(hook, None, tuple(missed))
+
+    def _wanted(self, program: Program) -> bool:
+        """By --mechanism; fexit only looks, and stands beside whichever mechanism refuses."""
+        if program.mechanism is Mechanism.FEXIT:
+            return self._forced != "tracepoint"
+        return self._forced in ("", program.mechanism.name.lower())
+
+    def _answer_by_tracepoint(self, hook: Hook, yes: bool) -> None:
+        hooks = self.maps.config().tracepoint_hooks
+        self.maps.configure(tracepoint_hooks=hooks | 1 << hook if yes else hooks & ~(1 << hook))
+
+    def _drop_unused(self, holds: list[Hold]) -> None:
+        """What an adopted build had attached and no hook is held by any more."""
+        held = {(h.hook, h.mechanism) for h in holds}
+        used = {p.function for p in PROGRAMS if (p.hook, p.mechanism) in held}
+        for program in list(self._loader.attached(self._built)):
+            if program.function not in used:
+                self._loader.detach(self._built, program)
 
     def _unproved(self, program: Program, prove: Prove) -> str:
         finding = prove(self.maps, program.mechanism)
@@ -123,9 +135,10 @@ class Probes:
 
     def _try(self, program: Program, *, cgroup: int | None = None) -> str:
         """Attach one program; why it does not, or ""."""
-        if program.function in self._built.refused:
-            return f"the kernel refuses the program ({self._built.refused[program.function]})"
-        if program.mechanism is Mechanism.LSM and "bpf" not in lsm_list():
+        if not self._loader.loaded(self._built, program):
+            why = self._built.refused.get(program.function, "said when this build was loaded")
+            return f"the kernel refuses the program ({why})"
+        if program.mechanism is Mechanism.LSM and "bpf" not in (lsm_list() or ("bpf",)):
             return f"bpf is not in the kernel's list of LSMs ({LSM_LIST})"
         try:
             if cgroup is not None:
@@ -138,7 +151,7 @@ class Probes:
 
     def require_deny(self) -> None:
         """Raises ``HostError`` if any hook is held by less than a refusal before the fact."""
-        weak = [h for h in self.holds if h.hook not in ("birth", "arm", "death") and h.mechanism not in DENYING]
+        weak = [h for h in self.holds if h.hook not in (*LIFE_HOOKS, "refused") and h.mechanism not in DENYING]
         if weak:
             why = "; ".join(f"{h.hook}: {'; '.join(h.missed) or 'nothing holds it'}" for h in weak)
             raise HostError(f"--require deny: this host cannot refuse before the fact ({why})")
@@ -149,9 +162,9 @@ class Probes:
         return self._loader.unload()
 
 
-def lsm_list() -> tuple[str, ...]:
-    """The kernel's active LSMs; "bpf" is assumed where securityfs is not mounted: the canary then tells."""
+def lsm_list() -> tuple[str, ...] | None:
+    """The kernel's active LSMs; None where securityfs is not mounted: then the canary tells."""
     try:
         return tuple(LSM_LIST.read_text().strip().split(","))
     except OSError:
-        return ("bpf",)
+        return None

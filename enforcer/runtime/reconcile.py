@@ -6,8 +6,8 @@ One thread calls it. What it has published can be read from any thread as one im
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import allocate
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 KEPT_GENERATIONS = 8
 """Records of older loads than this are shown with the running policy's rules: the ring never holds them that long."""
 
+KEPT_CONTAINERS = 1024
+"""Containers that are gone but whose records may still come."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -33,10 +36,12 @@ class Snapshot:
     facts: Facts
     image: Image
     state: State
+    gone: Mapping[str, Container] = field(default_factory=dict)
 
     def container(self, subject: int) -> Container | None:
-        """The container with this subject id, if it is still there."""
-        return self.facts.containers.get(self.state.ids.container_of(subject) or "")
+        """The container with this subject id, as it is or, if it is gone, as it last was: its records come after it."""
+        identity = self.state.ids.container_of(subject) or ""
+        return self.facts.containers.get(identity) or self.gone.get(identity)
 
 
 def paths_of(policy: Policy) -> tuple[str, ...]:
@@ -104,10 +109,17 @@ class Reconcile:
             self._maps.sweep(image)
         for warning in set(image.warnings) - set(self.snapshot.image.warnings if self.snapshot else ()):
             log.warning(warning)
-        self.snapshot = Snapshot(policy, facts, image, state)
+        self.snapshot = Snapshot(policy, facts, image, state, self._gone(facts))
         self._recent[generation] = self.snapshot
         self._recent.pop(generation - KEPT_GENERATIONS, None)
         return self.snapshot
+
+    def _gone(self, facts: Facts) -> dict[str, Container]:
+        if self.snapshot is None:
+            return {}
+        known = {**self.snapshot.gone, **self.snapshot.facts.containers}
+        gone = [(i, replace(c, pid=0, cgroup=0)) for i, c in known.items() if i not in facts.containers]
+        return dict(gone[-KEPT_CONTAINERS:])
 
     def _remember(self, policy: Policy, facts: Facts, generation: int) -> State:
         """Numbers and names go to disk before the kernel can use them in a record."""

@@ -130,17 +130,12 @@ def who_of(snapshot: Snapshot, subject: int) -> Who:
     """The container behind a subject id, with what a selector would look at."""
     found: Container | None = snapshot.container(subject)
     if found is None:
-        known = snapshot.state.ids.container_of(subject) or ""
-        return Who(id=known, name=snapshot.state.container(subject) or UNNAMED)
+        identity = snapshot.state.ids.container_of(subject) or ""
+        return Who(id=identity, name=snapshot.state.container(subject) or UNNAMED)
     networks = tuple(a.network for a in found.attachments)
-    inner = tuple(n for n in networks if is_internal(snapshot, n))
+    known = snapshot.facts.networks
+    inner = tuple(n for n in networks if n in known and known[n].internal)  # Docker's word; replay adds the policy's
     return Who(found.id, found.name, found.image, found.labels, networks, inner)
-
-
-def is_internal(snapshot: Snapshot, network: str) -> bool:
-    """Is this network internal by Docker or by the policy?"""
-    found = snapshot.facts.networks.get(network)
-    return network in snapshot.policy.internal or bool(found and found.internal)
 
 
 def _object(snapshot: Snapshot, number: int) -> ObjectId:

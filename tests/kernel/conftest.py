@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ class World:
             self.pins, Source.of(probes_directory()), mechanism=os.environ.get("ENFORCER_MECHANISM", "")
         )
         self.maps, self.ring = self.probes.maps, self.probes.ring()
+        self.listeners: list[socket.socket] = []
         self.ids, self.image, self.generation = Ids(), Image(0), 0
         self.facts = self._facts()
 
@@ -65,6 +67,7 @@ class World:
             place = self.directory / name
             place.mkdir()
             (place / "f").write_text("secret")
+            self._listen(place / "s")
             found = inodes.inode_of(place)
             assert found
             objects[volume(name)] = DataObject(volume(name), (found,), str(place))
@@ -74,6 +77,15 @@ class World:
             cgroup = self.cgroups.ensure(f"{self.parent}/{name}")
             containers[identity] = Container(identity, name, pid=1, cgroup=cgroup)
         return Facts(containers=containers, objects=objects)
+
+    def _listen(self, path: Path) -> None:
+        """A unix socket that is a file; its path may be longer than an address can be, so it is bound from beside it."""
+        listener = socket.socket(socket.AF_UNIX)
+        self.listeners.append(listener)
+        directory = os.open(path.parent, os.O_PATH)
+        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
+        listener.listen(64)
+        os.close(directory)
 
     def enforce(self, policy: Policy) -> Image:
         """Put a policy in force, as a new generation."""
@@ -131,6 +143,8 @@ class World:
 
     def close(self) -> None:
         """Take everything down."""
+        for listener in self.listeners:
+            listener.close()
         self.ring.close()
         self.probes.unload()
         for name in NAMES:

@@ -73,7 +73,9 @@ def test_both_cgroup_drivers(enforced: World, name: str) -> None:
         enforced.maps.apply(Delete(Table.PREPARED, docker_id(identity)))
 
 
-@pytest.mark.parametrize("name", ["user.slice", "a" * 63, "b" * 65, "session-" + "1" * 50 + ".scope", "docker-" + "z" * 64 + ".scope"])
+@pytest.mark.parametrize(
+    "name", ["user.slice", "a" * 63, "b" * 65, "session-" + "1" * 50 + ".scope", "docker-" + "z" * 64 + ".scope"]
+)
 def test_host_cgroups_are_no_subjects(enforced: World, name: str) -> None:
     """A cgroup whose name is no Docker id never becomes a subject."""
     path = f"{enforced.parent}/{name}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from enforcer import abi
@@ -51,3 +53,37 @@ def test_connections(enforced: World, case: NetCase) -> None:
     assert (record.subject, record.verdict) == (enforced.subject(case.who), case.verdict)
     assert address_of(record) == case.address.removeprefix("::ffff:")
     assert (record.port, record.protocol, record.class_) == (case.port, case.protocol, abi.EXTERNAL)
+
+
+@pytest.mark.parametrize(
+    ("where", "verdict"),
+    [("alpha-data", Verdict.ALLOWED), ("alpha-config", Verdict.DENIED), ("beta-data", Verdict.DENIED)],
+)
+def test_unix_sockets(enforced: World, where: str, verdict: Verdict) -> None:
+    """A socket that is a file in a data object is reached only by who may write there, as with docker.sock."""
+    final, code = enforced.stopped(verdict)
+    seen = enforced.do("alpha", "unix", enforced.file(where))
+    assert seen.code == code, seen.said
+    wanted = {
+        (
+            enforced.subject("alpha"),
+            enforced.ids.object(volume(where)),
+            0,
+            abi.DATA,
+            Access.CONNECT,
+            final,
+            Hook.UNIX,
+        ): 1
+    }
+    assert seen.counts == ({} if verdict is Verdict.ALLOWED else wanted)
+
+
+def test_refused_by_a_read_only_mount(enforced: World) -> None:
+    """A write that a read-only mount refuses is put on record with its path, for the agent to judge; nothing is counted yet."""
+    seen = enforced.do("alpha", "read-only-mount", enforced.file("alpha-config"))
+    assert seen.code == 1, seen.said
+    [record] = [r for r in seen.records if r.hook == Hook.REFUSED and r.error == -errno.EROFS]
+    assert seen.counts == {}
+    assert bytes(record.path[: record.path_len]).rstrip(b"\0") == b"/mnt/f"
+    assert record.subject == enforced.subject("alpha")
+    assert Access(record.asked) == Access.WRITE

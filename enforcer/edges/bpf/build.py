@@ -87,7 +87,8 @@ def _load(bpf: object, program: Program, pins: Path) -> str:
     try:
         function = bpf.load_func(program.function.encode(), program.kind, None, program.attach)  # type: ignore[attr-defined]
     except Exception as e:  # noqa: BLE001  bcc raises nothing narrower
-        return str(e)
+        # bcc's words for EPERM: root is what we are
+        return "not permitted for programs of this kind" if "super-user" in str(e) else str(e)
     if lib.bpf_obj_pin(function.fd, str(pins / "programs" / program.function).encode()) < 0:
         return "cannot be pinned"
     return ""
@@ -115,8 +116,9 @@ def build(job: Job) -> Built:
     for name in MAPS:
         if lib.bpf_obj_pin(lib.bpf_table_fd(bpf.module, name.encode()), str(pins / "maps" / name).encode()) < 0:
             return Built([], {}, error=f"map {name} cannot be pinned")
-    refused = {p.function: why for p in PROGRAMS if (why := _load(bpf, p, pins))}
-    return Built([p.function for p in PROGRAMS if p.function not in refused], refused)
+    programs = {p.function: p for p in PROGRAMS}  # one may serve several hooks
+    refused = {name: why for name, p in programs.items() if (why := _load(bpf, p, pins))}
+    return Built([name for name in programs if name not in refused], refused)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,10 @@ class Loader:
             remove(self._pins)
         return links
 
+    def loaded(self, built: Built, program: Program) -> bool:
+        """Did the kernel accept this program?"""
+        return (built.pins / "programs" / program.function).exists()
+
     def _program(self, built: Built, program: Program) -> int:
         return self._libbpf.open(built.pins / "programs" / program.function)
 

@@ -55,9 +55,11 @@ class Maps:
         value = self._libbpf.get(self._fds["config"], _SLOT, ctypes.sizeof(abi.Config))
         return abi.decode(abi.Config, value or bytes(ctypes.sizeof(abi.Config)))
 
-    def configure(self, *, generation: int, host_mnt_ns: int) -> None:
-        """One store: the policy load that answers from now on, and what tells a container's program from the host's."""
-        record = abi.Config(generation=generation, host_mnt_ns=host_mnt_ns)
+    def configure(self, **fields: int) -> None:
+        """Set fields of the configuration, in one store: ``generation``, ``host_mnt_ns``, ``tracepoint_hooks``."""
+        record = self.config()
+        for name, value in fields.items():
+            setattr(record, name, value)
         self._libbpf.put(self._fds["config"], _SLOT, bytes(record))
 
     def apply(self, op: Op) -> None:
@@ -69,7 +71,7 @@ class Maps:
             case Delete(table, key):
                 self._libbpf.delete(self._fds[table.value], abi.pack(LAYOUT[table][0], key))
             case Publish(generation):
-                self.configure(generation=generation, host_mnt_ns=self.config().host_mnt_ns)
+                self.configure(generation=generation)
 
     def sweep(self, image: Image) -> int:
         """Remove what an earlier agent left and ``image`` does not hold; how many rows went.
