@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enforcer.core.decide import judge_file, judge_net
 from enforcer.core.ids import Ids, Reserved, allocate
-from enforcer.core.image import TIMELESS, Image, NetKey, RowKey, Subject, Table
+from enforcer.core.image import TIMELESS, Image, InodeKey, NetKey, Object, Row, RowKey, Subject, Table
 from enforcer.core.model import Access, DataRule, Inode, Kind, Mode, Verdict
 from enforcer.core.plan import Delete, Publish, Put, applied, plan
 from tests.unit.worlds import (
@@ -57,6 +57,19 @@ def reloads_of_changed_hosts(draw) -> tuple[Image, Image]:
     old, ids = built(draw(policies), draw(hosts()), generation=1)
     new, _ = built(draw(policies), draw(hosts()), generation=2, ids=ids)
     return old, new
+
+
+_rows = st.builds(Row, granted=st.sampled_from([0, 1, 3, 15]), mode=st.sampled_from([0, 1]))
+_keys = st.builds(RowKey, generation=st.just(1), subject=st.just(16), object=st.sampled_from([18, 19, 20]))
+_inodes = st.builds(InodeKey, inode=st.integers(1, 3), device=st.just(DEVICE), generation=st.just(1))
+_objects = st.builds(Object, id=st.sampled_from([18, 19, 20]), has_inner=st.just(0))
+
+
+@st.composite
+def crowded(draw) -> Image:
+    """One subject, few objects and few inodes, so that everything that can change at once does."""
+    rows = draw(st.dictionaries(_keys, _rows)) | {RowKey(1, 16, 0): Row(0, draw(st.sampled_from([0, 1])))}
+    return Image(1, tables={Table.ROWS: rows, Table.OBJECTS: draw(st.dictionaries(_inodes, _objects))})
 
 
 anything = st.one_of(reloads(), changes(), reloads_of_changed_hosts())
@@ -126,7 +139,7 @@ def test_nothing_to_do_is_nothing(images):
 @settings(deadline=None)
 @given(images=anything)
 def test_whoever_is_known_has_rows(images):
-    """While the host changes, no file is granted more than before or after, nor let through if both ends deny it."""
+    """After any prefix, all containers and cgroups that are known have rows in the live generation."""
     old, new = images
     for now in steps(old, new):
         named = {v.id if isinstance(v, Subject) else v for table in TIMELESS for v in now.tables[table].values()}
@@ -141,8 +154,8 @@ def _files(*images: Image) -> list[list[Inode]]:
     return [[inode] for inode in inodes] + [[a, b] for a in inodes for b in inodes if a != b]
 
 
-@settings(deadline=None, max_examples=150)
-@given(images=changes())
+@settings(deadline=None, max_examples=500)
+@given(images=changes() | st.tuples(crowded(), crowded()))
 def test_a_changing_host_opens_no_file(images):
     """While the host changes, no file is granted more than before or after, nor let through if denied in both."""
     old, new = images
