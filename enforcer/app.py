@@ -6,11 +6,9 @@ import logging
 import os
 import queue
 import signal
-import socket
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from enforcer.core.matrix import matrix, plain
@@ -21,9 +19,12 @@ from enforcer.edges.bpf.loader import Source, probes_directory
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import Control
+from enforcer.edges.directory import private
 from enforcer.edges.dockerd import Dockerd, DockerEvent
 from enforcer.edges.http import Scrape, Tls
 from enforcer.edges.journal import Journal
+from enforcer.edges.policyfile import fingerprint
+from enforcer.edges.systemd import notify
 from enforcer.errors import EnforcerError, HostError, PolicyError, UsageError
 from enforcer.runtime import report
 from enforcer.runtime.canary import Canary, Finding
@@ -48,19 +49,6 @@ def read_policy(settings: Settings) -> Policy:
     return replace(policy, mode=settings.mode) if settings.mode is not None else policy
 
 
-def fingerprint(path: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """What tells that a policy's files have changed: name, inode, size, modification time."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = []
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            continue
-        found.append((file.name, status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(found)
-
-
 class Agent:
     """One running enforcer. ``start`` brings it in force, ``wait`` serves until a signal, ``stop`` ends it cleanly."""
 
@@ -75,7 +63,7 @@ class Agent:
         self._cgroups = Cgroups()
         self._dockerd = Dockerd(settings.docker)
         self._parent = settings.cgroup or DEFAULT_PARENT[self._dockerd.engine().cgroup_driver]
-        make_directory(settings.run)
+        private(settings.run, "--run")
         self._file = StateFile(settings.state)
         self._scrape = Scrape(settings.listen, tls)
         self._journal = JournalSink(journal := Journal(settings.journal))
@@ -93,7 +81,8 @@ class Agent:
         self._docker.open()
         name = f"enforcer-canary-{os.getpid()}"
         self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
-        os.close(self._cgroups.attachable(self._parent)) if self._cgroups.ensure(self._parent) else None
+        self._cgroups.ensure(self._parent)
+        os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
         self._probes = Probes(self._settings.pins, self._source, mechanism=self._settings.mechanism)
         maps = self._probes.maps
         self._reconcile = Reconcile(maps, self._survey, self._file, canary=self._canary.inode())
@@ -105,6 +94,8 @@ class Agent:
         except HostError:
             self._probes.unload()
             raise
+        # a cgroup made inside a container before its own was known has not inherited: look once more
+        self._reconcile.resync()
         self._cover()
         self._start_loops()
 
@@ -289,23 +280,6 @@ class Agent:
             "malformed": self._pipeline.malformed,
             "pid": os.getpid(),
         }
-
-
-def make_directory(path: Path) -> None:
-    """A directory for root only. Raises ``HostError``."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as e:
-        raise HostError(f"cannot make {path} ({e.strerror}): choose another directory") from e
-
-
-def notify(state: str) -> None:
-    """Tell systemd, if it started us (sd_notify(3)); nothing otherwise."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
-        connection.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def run(settings: Settings, tls: Tls | None = None) -> None:

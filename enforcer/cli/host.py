@@ -15,7 +15,6 @@ from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.loader import Loader
 from enforcer.edges.control import ask
 from enforcer.edges.dockerd import Dockerd
-from enforcer.errors import EdgeError, UsageError
 from enforcer.settings import DEFAULT_PARENT, Settings
 
 run_option = click.option(
@@ -99,13 +98,6 @@ def _status_text(found: dict[str, Any]) -> list[str]:
 @click.option(
     "--pins", type=click.Path(path_type=Path), default=defaults.PINS, show_default=True, help="Directory of pins."
 )
-@run_option
-def unload_command(pins: Path, run_: Path) -> None:
+def unload_command(pins: Path) -> None:
     """Remove every program and map from the kernel: nothing is enforced any more. The agent must have stopped."""
-    try:
-        pid = ask(Settings(run=run_).socket, {"command": "status"})["pid"]
-    except EdgeError:
-        pid = None
-    if pid:
-        raise UsageError(f"the agent runs (pid {pid}) and would go on without its probes: stop it first")
     emit([f"{Loader(pins, Libbpf()).unload()} programs detached, {pins} removed"])

@@ -159,7 +159,12 @@ def _prepared(facts: Facts, ids: Ids) -> dict[DockerId, int]:
 
 
 def _cgroups(facts: Facts, ids: Ids) -> dict[int, Subject]:
-    return {c.cgroup: Subject(ids.subject(c.id), int(State.ARMED)) for c in facts.containers.values() if c.cgroup}
+    return {
+        number: Subject(ids.subject(c.id), int(State.ARMED))
+        for c in facts.containers.values()
+        if c.cgroup
+        for number in (c.cgroup, *c.nested)
+    }
 
 
 def _objects(protected: Protected, ids: Ids, generation: int, *, canary: Inode | None) -> dict[InodeKey, Object]:

@@ -221,7 +221,7 @@ class Attachment:
 class Container:
     """A container that Docker knows. ``id`` has 64 hex digits, ``name`` no leading slash, ``pid`` 0 unless it runs.
 
-    ``cgroup`` is the id of its cgroup (inode of the directory in cgroup2), 0 while it has none.
+    ``cgroup`` is the id of its cgroup (inode of the directory in cgroup2), 0 while it has none; ``nested`` those below it.
     """
 
     id: str
@@ -231,6 +231,7 @@ class Container:
     attachments: tuple[Attachment, ...] = ()
     pid: int = 0
     cgroup: int = 0
+    nested: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

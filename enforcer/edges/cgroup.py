@@ -30,6 +30,17 @@ class Cgroups:
         except OSError as e:
             raise EdgeError(f"cannot look at cgroup {path}: {e.strerror}") from e
 
+    def below(self, path: str) -> tuple[int, ...]:
+        """The ids of all cgroups beneath ``path``; those that go meanwhile are left out."""
+        found = []
+        for directory, names, _ in os.walk(self._directory(path)):
+            for name in names:
+                try:
+                    found.append(os.stat(os.path.join(directory, name)).st_ino)
+                except FileNotFoundError:
+                    continue
+        return tuple(sorted(found))
+
     def of_pid(self, pid: int) -> str:
         """The path of the cgroup that a process is in. Raises ContainerGone."""
         return self._procfs.cgroup(pid)

@@ -218,3 +218,15 @@ class _Composer:
     def _fail(self, mark: Mark, reason: str) -> None:
         self._refuse(mark, reason)
         raise PolicyError(tuple(self.problems))
+
+
+def fingerprint(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What tells that a policy's files have changed: name, inode, size, modification time."""
+    found = []
+    try:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            status = file.stat()
+            found.append((file.name, status.st_ino, status.st_size, status.st_mtime_ns))
+    except OSError:
+        return ()  # it is being replaced, or gone: then loading it says so
+    return tuple(found)

@@ -85,7 +85,8 @@ class Survey:
             cgroup = self._cgroups.id_of(path) if found.id in path else 0
         except ContainerGone:
             cgroup = 0
-        return replace(detail, container=replace(found, cgroup=cgroup, pid=found.pid if cgroup else 0))
+        nested = self._cgroups.below(path) if cgroup else ()
+        return replace(detail, container=replace(found, cgroup=cgroup, nested=nested, pid=found.pid if cgroup else 0))
 
     def _layer(self, detail: Detail) -> DataObject:
         found = detail.container

@@ -14,6 +14,7 @@ import msgspec
 
 from enforcer.core.ids import Ids
 from enforcer.core.model import Facts
+from enforcer.edges.directory import private
 from enforcer.errors import AbiError, HostError
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -57,12 +58,7 @@ class StateFile:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "state.json"
         self._boot = BOOT_ID.read_text().strip()
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as e:
-            raise HostError(
-                f"cannot make the state directory {directory} ({e.strerror}): choose --state elsewhere"
-            ) from e
+        private(directory, "--state")
 
     def read(self) -> State:
         """What an earlier agent of this boot kept, or a new state. ``AbiError`` if the file is not what we write."""

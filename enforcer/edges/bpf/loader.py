@@ -7,11 +7,13 @@ A build under construction has the suffix ``-new``; it gets its final name last,
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from enforcer import abi
 from enforcer.edges.bpf import build, offsets
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.programs import PROGRAMS, Program
+from enforcer.edges.directory import private
 from enforcer.errors import AbiError, EdgeError, HostError
 
 BUILD_TIMEOUT_S = 120
@@ -93,16 +96,26 @@ class Loader:
     def __init__(self, pins: Path, libbpf: Libbpf) -> None:
         self._pins = pins
         self._libbpf = libbpf
+        self._held = -1
 
     def prepare(self) -> None:
-        """Make the directory of pins; drop what a crash left half built. Raises ``HostError``."""
+        """Make the directory of pins, hold it, drop what a crash left half built. Raises ``HostError``."""
         bpffs(self._pins)
-        try:
-            self._pins.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as e:
-            raise HostError(f"cannot make {self._pins} ({e.strerror}): run as root, or choose --pins elsewhere") from e
+        private(self._pins, "--pins")
+        self._hold()
         for stale in self._pins.glob(f"*{_NEW}"):
             remove(stale)
+
+    def _hold(self) -> None:
+        """One agent for one directory of pins: two would take each other's programs down."""
+        self._held = os.open(self._pins, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            os.close(self._held)
+            raise HostError(
+                f"another agent holds the pins in {self._pins}: stop it first, or choose --pins elsewhere"
+            ) from e
 
     def builds(self) -> tuple[Path, ...]:
         """The complete builds that are pinned."""
@@ -148,14 +161,17 @@ class Loader:
 
     def attach(self, built: Built, program: Program) -> None:
         """Attach a tracepoint, LSM or fmod_ret program and pin the link. Raises ``EdgeError``."""
-        link = self._libbpf.attach_tracepoint(self._program(built, program), program.tracepoint)
+        with self._program(built, program) as fd:
+            link = self._libbpf.attach_tracepoint(fd, program.tracepoint)
         self._pin_link(link, built.links / program.function)
 
     def attach_cgroup(self, built: Built, program: Program, cgroup_fd: int) -> None:
         """Attach a network program to a cgroup and pin the link; nothing to do if it is attached there already."""
         path = built.links / f"{program.function}@{os.fstat(cgroup_fd).st_ino}"
         if not path.exists():
-            self._pin_link(self._libbpf.attach_cgroup(self._program(built, program), cgroup_fd, program.attach), path)
+            with self._program(built, program) as fd:
+                link = self._libbpf.attach_cgroup(fd, cgroup_fd, program.attach)
+            self._pin_link(link, path)
 
     def detach(self, built: Built, program: Program) -> None:
         """Take one program off its hook."""
@@ -177,18 +193,28 @@ class Loader:
         return Built(final, built.adopted, built.refused)
 
     def unload(self) -> int:
-        """Take down everything; how many links went."""
+        """Take down everything; how many links went. Raises ``HostError`` while an agent holds the pins."""
+        if not self._pins.is_dir():
+            return 0
+        if self._held < 0:
+            self._hold()
         links = sum(1 for _ in self._pins.glob("*/links/*"))
-        if self._pins.is_dir():
-            remove(self._pins)
+        remove(self._pins)
+        os.close(self._held)
+        self._held = -1
         return links
 
     def loaded(self, built: Built, program: Program) -> bool:
         """Did the kernel accept this program?"""
         return (built.pins / "programs" / program.function).exists()
 
-    def _program(self, built: Built, program: Program) -> int:
-        return self._libbpf.open(built.pins / "programs" / program.function)
+    @contextmanager
+    def _program(self, built: Built, program: Program) -> Iterator[int]:
+        fd = self._libbpf.open(built.pins / "programs" / program.function)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def _pin_link(self, link: int, path: Path) -> None:
         try:
