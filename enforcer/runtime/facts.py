@@ -80,9 +80,8 @@ class Survey:
         if not found.pid:
             return detail
         try:
-            path = self._cgroups.of_pid(found.pid)
-            # a pid may have been given to another process since: its cgroup must name this container
-            cgroup = self._cgroups.id_of(path) if found.id in path else 0
+            path = _container_cgroup(self._cgroups.of_pid(found.pid), found.id)
+            cgroup = self._cgroups.id_of(path) if path else 0
         except ContainerGone:
             cgroup = 0
         nested = self._cgroups.below(path) if cgroup else ()
@@ -105,6 +104,16 @@ class Survey:
             if found.inodes:
                 objects[found.id] = found
         return Facts(containers=_containers(self._details, self._networks), networks=self._networks, objects=objects)
+
+
+def _container_cgroup(path: str, container: str) -> str:
+    """The part of a process's cgroup path that is the container's: its first process may have moved deeper.
+
+    "" if the path does not name the container: the pid has been given to another process since.
+    """
+    parts = path.split("/")
+    depth = next((n for n, part in enumerate(parts, 1) if container in part), 0)
+    return "/".join(parts[:depth])
 
 
 def collect(dockerd: Dockerd, cgroups: Cgroups, paths: Iterable[str]) -> Facts:
