@@ -13,8 +13,10 @@ from time import monotonic
 from types import FrameType
 
 import click
+import requests
+from docker.errors import DockerException
 
-from deploy.demo.agent import Agent, command, start_agent
+from deploy.demo.agent import Agent, command, promised, start_agent
 from deploy.demo.engine import Engine, adopt, running, start_own
 from deploy.demo.images import build_images
 from deploy.demo.internet import Internet, connect_internet
@@ -24,6 +26,7 @@ from deploy.demo.play import (
     Seen,
     check_alerts,
     check_arrivals,
+    check_mechanisms,
     check_replay,
     check_standing,
     play_control,
@@ -34,7 +37,7 @@ from deploy.demo.prometheus import Prometheus, start_prometheus
 from deploy.demo.story import STORY
 from deploy.demo.teardown import CGROUPS, leftovers, objects_left, unmake
 from deploy.demo.world import AGENTS, World, build_world, limits
-from enforcer.errors import EnforcerError, HostError
+from enforcer.errors import EdgeError, EnforcerError, HostError
 
 NEEDED = ("ip", "nsenter", "nft", "iptables", "prometheus", "mount", "umount")
 NEEDED_BY_OWN_ENGINE = ("dockerd", "containerd", "runc")
@@ -50,6 +53,7 @@ class Stage:
     world: World
     agent: Agent
     prometheus: Prometheus
+    holds: dict[str, str]
     tables: list[str]
 
 
@@ -85,6 +89,9 @@ def main(*, keep: bool, down: bool, own_engine: bool) -> None:
     except EnforcerError as e:
         click.echo(f"demo: {e}", err=True)
         sys.exit(e.exit_code)
+    except (DockerException, requests.RequestException) as e:
+        click.echo(f"demo: the Docker engine failed: {e}", err=True)
+        sys.exit(EdgeError.exit_code)
     except KeyboardInterrupt:
         click.echo("demo: interrupted; everything is removed", err=True)
         sys.exit(130)
@@ -165,6 +172,11 @@ def _set_up(ledger: Ledger, report: Report, *, own_engine: bool) -> Stage:
     url = None if own_engine else running()
     engine = adopt(ledger, url) if url else start_own(ledger)
     report.say(f"engine: {'the running one' if url else 'one of our own, with no way out'} at {engine.url}")
+    click.echo("\nWhat holds each hook on this host (enforcer doctor):")
+    holds = promised(engine)
+    for hook, mechanism in holds.items():
+        click.echo(f"  {hook:12} {mechanism}")
+    click.echo("")
     internet = connect_internet(engine, ledger)
     report.say("internet: a namespace with 203.0.113.10 and 2001:db8::10; no packet leaves this machine")
     world = build_world(engine, build_images(engine))
@@ -180,7 +192,7 @@ def _set_up(ledger: Ledger, report: Report, *, own_engine: bool) -> Stage:
     report.say("the enforcer is in force with policies/mcp.yaml")
     prometheus = start_prometheus(engine, ledger)
     report.say("Prometheus scrapes it, with deploy/prometheus/prometheus.yml and rules.yml")
-    return Stage(ledger, engine, internet, world, agent, prometheus, tables)
+    return Stage(ledger, engine, internet, world, agent, prometheus, holds, tables)
 
 
 def _without(world: World) -> str:
@@ -193,9 +205,7 @@ def _tables(engine: Engine) -> list[str]:
 
 
 def _play(stage: Stage, report: Report) -> None:
-    click.echo("\nWhat holds each hook on this host:")
-    for hook, mechanism in sorted(stage.agent.mechanisms().items()):
-        click.echo(f"  {hook:12} {mechanism}")
+    report.take(check_mechanisms(stage.agent, stage.holds))
     for rule in stage.agent.status().get("degraded", []):
         click.echo(f"  degraded     {rule['what']} ({rule['why']})")
     for step in STORY:

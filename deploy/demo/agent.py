@@ -63,14 +63,24 @@ class Agent:
         return self.process.stop(patience=30)
 
 
+def promised(engine: Engine) -> dict[str, str]:
+    """Which mechanism will hold each hook on this host, by ``enforcer doctor``: it tries each on a canary."""
+    answer = ask("doctor", *_cgroup(engine), "--format", "json", env={"DOCKER_HOST": engine.url})
+    return {found["hook"]: found["mechanism"] for found in json.loads(answer.out)["hooks"]}
+
+
+def _cgroup(engine: Engine) -> tuple[str, ...]:
+    return ("--cgroup", f"/{engine.name}") if engine.own else ()
+
+
 def command() -> str:
     """The installed ``enforcer``, beside the interpreter that runs the demo."""
     return str(Path(sys.executable).parent / "enforcer")
 
 
-def ask(*words: str, check: bool = True) -> Result:
+def ask(*words: str, check: bool = True, env: dict[str, str] | None = None) -> Result:
     """Run one enforcer command to its end."""
-    return run(command(), *words, check=check, timeout=60)
+    return run(command(), *words, check=check, timeout=60, env=env)
 
 
 def start_agent(engine: Engine, ledger: Ledger) -> Agent:
@@ -84,7 +94,7 @@ def start_agent(engine: Engine, ledger: Ledger) -> Agent:
     process = engine.namespace.start(
         *(command(), "run", "--policy", str(POLICY), "--listen", f"127.0.0.1:{PORT}", "--pins", str(pins)),
         *(word for name, place in places.items() for word in (f"--{name}", place)),
-        *(("--cgroup", f"/{engine.name}") if engine.own else ()),
+        *_cgroup(engine),
         name="enforcer",
         log=directory / "enforcer.log",
         env={"DOCKER_HOST": engine.url},

@@ -22,7 +22,7 @@ def mount_filesystems() -> None:
             run("mount", "-t", kind, kind, str(where))
 
 
-def unload(pins: str, enforcer: str, run_directory: str) -> None:
+def unload(pins: str, enforcer: str) -> None:
     """Have the enforcer remove its pins, and see that they and their programs are gone. The agent has stopped."""
     if not Path(pins).exists():
         return

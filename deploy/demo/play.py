@@ -121,6 +121,20 @@ def _ended(ran: Ran) -> str:
     return f"exit {ran.status}" + (f' with "{said[-1]}"' if said else "")
 
 
+def check_mechanisms(agent: Agent, promised: Mapping[str, str]) -> Seen:
+    """The running agent holds each hook by the mechanism that ``enforcer doctor`` named beforehand."""
+    held = agent.mechanisms()
+    return Seen(
+        title="the enforcer holds its hooks",
+        command=f"enforcer status --run {agent.directory}/run --format json",
+        expected="each by what enforcer doctor named at the top",
+        seen=", ".join(f"{hook} by {mechanism}" for hook, mechanism in sorted(held.items())),
+        wrong=tuple(
+            f"{hook} is held by {held.get(hook)}, not {by}" for hook, by in promised.items() if held.get(hook) != by
+        ),
+    )
+
+
 def check_arrivals(internet: Internet) -> Seen:
     """The internet's own record: the gateway came through, once, and nobody else."""
     arrivals = internet.arrivals()

@@ -6,7 +6,7 @@ import errno
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import docker
@@ -52,10 +52,11 @@ def _remove_link(namespace: str, interface: str) -> None:
 
 
 def _remove_objects(url: str, label: str, own: str = "") -> None:
-    """An engine of our own that ended took its objects along: they are files in a directory that goes next."""
+    """What an engine of our own cannot remove any more is processes, cgroups and files: they go with it, next."""
     if own and not answers(url):
         return
-    objects_left(url, label)
+    with suppress(EdgeError) if own else nullcontext():
+        objects_left(url, label)
 
 
 def answers(url: str) -> bool:
