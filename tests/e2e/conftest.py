@@ -14,6 +14,9 @@ from docker.models.containers import Container
 from deploy.demo.acts import Ran
 from deploy.demo.engine import Engine
 from deploy.demo.images import Images, build_images
+from enforcer.edges.policyfile import read as read_policy
+from tests.e2e.agent import Agent, put_policy
+from tests.e2e.world import World
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +73,38 @@ def containers(engine: Engine, images: Images) -> Iterator[Containers]:
     finally:
         made.remove_all()
         client.close()
+
+
+@pytest.fixture(scope="session")
+def world(engine: Engine, images: Images) -> Iterator[World]:
+    """The containers of tests/scenarios.py, for all tests of the session."""
+    client = engine.client()
+    made = World(engine, client, images)
+    made.make()
+    try:
+        yield made
+    finally:
+        client.close()  # what is in the engine goes with the engine
+
+
+@pytest.fixture(scope="session")
+def session_agent(engine: Engine, world: World) -> Iterator[Agent]:
+    """One agent for all; it starts when the containers of the table run already."""
+    made = Agent(engine, engine.directory / "e2e")
+    put_policy(made)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def agent(session_agent: Agent) -> Iterator[Agent]:
+    """The agent of the session, running, with the table's policy; whatever the test does to it is mended after it."""
+    yield session_agent
+    put_policy(session_agent)
+    if not session_agent.running:
+        session_agent.start()
+    wanted = read_policy(session_agent.policy).hash
+    session_agent.await_that("the policy to be back", lambda: session_agent.status()["policy"]["hash"] == wanted)
