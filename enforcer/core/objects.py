@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from enforcer.core.model import DataObject, DataTarget, Facts, Inode, Kind, ObjectId, Policy
 from enforcer.core.select import glob_match, is_plain
@@ -18,8 +18,10 @@ class ObjectIndex:
 
     def __init__(self, objects: Iterable[ObjectId]) -> None:
         self._names: dict[Kind, list[str]] = {kind: [] for kind in Kind}
-        for found in sorted(objects):
+        for found in objects:
             self._names[found.kind].append(found.name)
+        for names in self._names.values():
+            names.sort()
 
     def matching(self, target: DataTarget) -> tuple[ObjectId, ...]:
         """The objects that ``target`` means, sorted by name. Its pattern must have ``{name}`` filled in."""
@@ -28,12 +30,10 @@ class ObjectIndex:
         at = bisect_left(names, head)
         if is_plain(target.pattern):
             return (ObjectId(target.kind, head),) if names[at : at + 1] == [head] else ()
-        found = []
-        while at < len(names) and names[at].startswith(head):
-            if glob_match(target.pattern, names[at]):
-                found.append(ObjectId(target.kind, names[at]))
-            at += 1
-        return tuple(found)
+        found: Iterator[str] = takewhile(lambda name: name.startswith(head), (names[i] for i in range(at, len(names))))
+        if target.pattern != head + "*":  # the commonest glob needs no regular expression
+            found = filter(lambda name: glob_match(target.pattern, name), found)
+        return tuple(ObjectId(target.kind, name) for name in found)
 
 
 def _literal_length(pattern: str) -> int:
@@ -55,7 +55,8 @@ class Protected:
 def protect(policy: Policy, facts: Facts) -> Protected:
     """The objects of ``facts`` that a ``data.protected`` entry of the policy matches by kind and name."""
     index = ObjectIndex(facts.objects)
-    found = sorted({match for target in policy.protected for match in index.matching(target)})
+    matches = {match for target in policy.protected for match in index.matching(target)}
+    found = sorted(matches, key=lambda object_id: (object_id.kind, object_id.name))
     objects = {object_id: facts.objects[object_id] for object_id in found}
     same = _same(objects)
     return Protected(objects, same, frozenset(same[outer] for outer in _enclosing(objects)))

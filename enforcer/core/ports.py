@@ -14,7 +14,8 @@ NO_PORTS = Ports(0, ())
 _PROTOCOL_ANY = 0
 
 
-def ranges_of(ports: Iterable[PortRange]) -> tuple[Range, ...]:
+@lru_cache(maxsize=1024)
+def ranges_of(ports: tuple[PortRange, ...]) -> tuple[Range, ...]:
     """The ranges of a grant, merged."""
     return merge(frozenset(Range(p.first, p.last, p.protocol) for p in ports))
 
