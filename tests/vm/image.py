@@ -39,7 +39,7 @@ PACKAGES = (
         "findutils",
         "hostname",
     ),
-    *("base-passwd", "libc-bin", "kmod", "procps", "iproute2", "iptables", "nftables", "ca-certificates"),
+    *("base-files", "base-passwd", "libc-bin", "kmod", "procps", "iproute2", "iptables", "nftables", "ca-certificates"),
     # python3-yaml: where a host has it, pip finds PyYAML there and leaves it out of the virtual environment.
     *("python3", "python3-distutils", "python3-bpfcc", "python3-yaml", "libbpf1"),
     *("docker.io", "apparmor", "busybox-static", "gcc", "libc6-dev"),
@@ -153,7 +153,8 @@ def _finish_tree(tree: Path) -> None:
     (tree / "usr/bin/awk").symlink_to("mawk")
     for path in UNUSED:
         _remove(tree / path)
-    (tree / "vm").mkdir()
+    for name in ("mnt", "media", "opt", "srv", "vm"):
+        (tree / name).mkdir(exist_ok=True)
     _call("chroot", tree, "ldconfig")
     # Byte code is made here because compiling under emulation would cost each boot seconds.
     compiled = [tree / "usr/lib/python3/dist-packages", tree / "usr/lib/python3.11"]
