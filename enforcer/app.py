@@ -25,7 +25,7 @@ from enforcer.edges.http import Scrape, Tls
 from enforcer.edges.journal import Journal
 from enforcer.edges.policyfile import fingerprint
 from enforcer.edges.systemd import notify
-from enforcer.errors import EnforcerError, HostError, PolicyError, UsageError
+from enforcer.errors import EdgeError, EnforcerError, HostError, PolicyError, UsageError
 from enforcer.runtime import report
 from enforcer.runtime.canary import Canary, Finding
 from enforcer.runtime.facts import Survey
@@ -58,6 +58,7 @@ class Agent:
                 "the enforcer needs root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN): run it with sudo"
             )
         self._settings = settings
+        self._fingerprint = fingerprint(settings.policy)  # before it is read: a change in between is not missed
         self._policy = read_policy(settings)
         self._source = Source.of(probes_directory())
         self._cgroups = Cgroups()
@@ -74,6 +75,7 @@ class Agent:
         self._finding = Finding({"canary": "it has not run yet"})
         self._canary_time = 0.0
         self._covered: set[int] = set()
+        self._ready = False
 
     def start(self) -> None:
         """Bring the kernel's side up, fill it, prove it, and follow the host from then on."""
@@ -83,21 +85,25 @@ class Agent:
         self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
         self._cgroups.ensure(self._parent)
         os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
+        self._control = Control(self._settings.socket, self._answer)
         self._probes = Probes(self._settings.pins, self._source, mechanism=self._settings.mechanism)
-        maps = self._probes.maps
-        self._reconcile = Reconcile(maps, self._survey, self._file, canary=self._canary.inode())
+        try:
+            self._put_in_force()
+            self._start_loops()
+        except BaseException:
+            self._probes.give_up()
+            raise
+
+    def _put_in_force(self) -> None:
+        self._reconcile = Reconcile(self._probes.maps, self._survey, self._file, canary=self._canary.inode())
         self._reconcile.load(self._policy)
         self._probes.attach(self._cgroups, [self._parent], self._prove)
-        try:
-            if self._settings.require_deny:
-                self._probes.require_deny()
-        except HostError:
-            self._probes.unload()
-            raise
+        if self._settings.require_deny:
+            self._probes.require_deny()
         # a cgroup made inside a container before its own was known has not inherited: look once more
         self._reconcile.resync()
         self._cover()
-        self._start_loops()
+        self._probes.commit()
 
     def _start_loops(self) -> None:
         records = Records(self._reconcile.at, self._probes.open_maps())
@@ -115,14 +121,13 @@ class Agent:
         self._check()
         self._supervisor.every("canary", CANARY_S, self._check)
         self._scrape.registry.register(Metrics(self.reading))
-        self._control = Control(self._settings.socket, self._answer)
 
     def wait(self) -> None:
         """Serve until SIGTERM or SIGINT, or until a part fails (then that error is raised)."""
         signal.signal(signal.SIGHUP, lambda *_: self._messages.put(Reload()))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._supervisor.stopping.set())
-        self._fingerprint = fingerprint(self._settings.policy)
+        self._ready = True
         notify("READY=1")
         print(self.in_force(), flush=True)
         self._supervisor.stopping.wait()
@@ -244,6 +249,8 @@ class Agent:
         )
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if not self._ready:
+            raise EdgeError("the agent is starting: ask again in a moment")
         match request.get("command"):
             case "status":
                 return self.status()

@@ -53,9 +53,10 @@ def candidates(pid: int, init: int, dirfd: int, path: bytes) -> Found | None:
         return None
     if not path.startswith(b"/"):
         start = _link(f"/proc/{pid}/" + ("cwd" if dirfd == _AT_FDCWD else f"fd/{dirfd}"))
-        if start is None:
+        base = _link(f"/proc/{pid}/root")
+        if start is None or base is None:
             return None
-        path = os.path.join(start, path)
+        path = b"/".join([b"", *_beneath(base, start), path])
     for root in (f"/proc/{pid}/root", *((f"/proc/{init}/root",) if init else ())):
         try:
             fd = os.open(root, os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
@@ -87,7 +88,7 @@ def _follow(root: int, path: bytes) -> Found | None:
         return _follow_missing(root, path)
     try:
         own, is_directory = _inode(fd)
-        names = _names(fd)
+        names = _names(root, fd)
         above = fd if is_directory else _openat2(root, b"/" + b"/".join(names[:-1]))
         inodes = _upwards(above) if above is not None else ()
     finally:
@@ -106,13 +107,19 @@ def _follow_missing(root: int, path: bytes) -> Found | None:
     if fd is None:
         return None
     try:
-        return Found(_upwards(fd), _texts([*_names(fd), leaf]), exists=False)
+        return Found(_upwards(fd), _texts([*_names(root, fd), leaf]), exists=False)
     finally:
         os.close(fd)
 
 
-def _names(fd: int) -> list[bytes]:
-    return [n for n in os.readlink(f"/proc/self/fd/{fd}".encode()).split(b"/") if n]
+def _names(root: int, fd: int) -> list[bytes]:
+    return _beneath(*(os.readlink(f"/proc/self/fd/{n}".encode()) for n in (root, fd)))
+
+
+def _beneath(root: bytes, path: bytes) -> list[bytes]:
+    """The components of ``path`` below ``root``: both are told from where we stand, the container from its own root."""
+    above, names = ([n for n in text.split(b"/") if n] for text in (root, path))
+    return names[len(above) :] if names[: len(above)] == above else names
 
 
 def _texts(names: list[bytes]) -> tuple[str, ...]:

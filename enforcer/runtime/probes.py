@@ -50,6 +50,7 @@ class Probes:
         self._loader = Loader(pins, self._libbpf)
         self._loader.prepare()
         self._forced = mechanism
+        self._alone = not self._loader.builds()
         self._built = self._loader.adopt(source) or self._loader.build(source)
         self.adopted = self._built.adopted
         self.maps = self.open_maps()
@@ -72,7 +73,18 @@ class Probes:
         holds += [self._climb(hook, prove) for hook in FILE_HOOKS]
         self._drop_unused(holds)
         self.holds = tuple(holds)
+
+    def commit(self) -> None:
+        """This build is in force: whatever was pinned before it goes now."""
         self._built = self._loader.finish(self._built)
+
+    def give_up(self) -> None:
+        """The start failed: leave what was in force before, and nothing of ours."""
+        self.maps.close()
+        if self._alone:
+            self._loader.unload()
+        elif not self.adopted:
+            self._loader.drop(self._built)
 
     def cover(self, cgroups: Cgroups, parents: Iterable[str]) -> list[Hold]:
         """Attach the network programs to each cgroup in ``parents``; those that have them already keep them."""

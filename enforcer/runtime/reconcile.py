@@ -65,6 +65,7 @@ class Reconcile:
         self._state = file.read()
         self._survey: Survey | None = None
         self._recent: dict[int, Snapshot] = {}
+        self._known: Image | None = None  # exactly what the maps hold; None: something else, and everything is written
         self.snapshot: Snapshot | None = None
 
     def load(self, policy: Policy) -> Snapshot:
@@ -102,11 +103,12 @@ class Reconcile:
     def _publish(self, policy: Policy, facts: Facts, generation: int) -> Snapshot:
         state = self._remember(policy, facts, generation)
         image = compile_image(policy, facts, state.ids, generation, canary=self._canary)
-        before = self.snapshot.image if self.snapshot else None
+        before, self._known = self._known, None  # what a failure between two operations leaves is not known
         for op in plan(before, image):
             self._maps.apply(op)
         if before is None:
             self._maps.sweep(image)
+        self._known = image
         for warning in set(image.warnings) - set(self.snapshot.image.warnings if self.snapshot else ()):
             log.warning(warning)
         self.snapshot = Snapshot(policy, facts, image, state, self._gone(facts))

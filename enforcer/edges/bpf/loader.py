@@ -192,6 +192,11 @@ class Loader:
                 remove(other)
         return Built(final, built.adopted, built.refused)
 
+    def drop(self, built: Built) -> None:
+        """Take down a build that is not in force; one that is has no suffix any more and stays."""
+        if built.pins.name.endswith(_NEW):
+            remove(built.pins)
+
     def unload(self) -> int:
         """Take down everything; how many links went. Raises ``HostError`` while an agent holds the pins."""
         if not self._pins.is_dir():

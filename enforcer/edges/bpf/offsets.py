@@ -16,6 +16,7 @@ BTF_PATH = Path("/sys/kernel/btf/vmlinux")
 FIELD = re.compile(r"ENF_(?:FIELD|RENAMED)\(\s*(\w+)\s*,[^,;]+,\s*(\w+)\s*(?:,\s*(\w+)\s*)?\);")
 
 _MAGIC = 0xEB9F
+_HEADER = struct.Struct("<HBBIIIII")
 _ARRAY, _STRUCT, _UNION = 3, 4, 5
 # bytes that follow the 12-byte common part, by kind; those that grow with vlen have a size for each element
 _FIXED = {1: 4, _ARRAY: 12, 14: 4, 17: 4}
@@ -47,7 +48,9 @@ class Btf:
     """The types of one kernel. ``data`` is the raw content of a BTF file."""
 
     def __init__(self, data: bytes) -> None:
-        magic, _version, _flags, header, types, types_len, strings, strings_len = struct.unpack_from("<HBBIIIII", data)
+        if len(data) < _HEADER.size:
+            raise HostError(f"{BTF_PATH} is empty: the kernel needs CONFIG_DEBUG_INFO_BTF=y")
+        magic, _version, _flags, header, types, types_len, strings, strings_len = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise HostError(f"{BTF_PATH} is not BTF: the kernel needs CONFIG_DEBUG_INFO_BTF=y")
         self._data = data

@@ -1,0 +1,79 @@
+"""The control socket: one request, one answer, for root only."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from enforcer.edges.control import Control, ask
+from enforcer.errors import EdgeError, HostError, UsageError
+
+
+def answer(request: dict[str, object]) -> dict[str, object]:
+    """Says what it was asked; refuses one request."""
+    if request.get("command") == "refuse":
+        raise UsageError("not that")
+    return {"asked": request}
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Path]:
+    """A socket that answers."""
+    control = Control(tmp_path / "control.sock", answer)
+    yield tmp_path / "control.sock"
+    control.close()
+
+
+def test_request_and_answer(served: Path) -> None:
+    """What is asked arrives, and the answer comes back, also for several one after the other."""
+    assert ask(served, {"command": "a"}) == {"asked": {"command": "a"}}
+    assert ask(served, {"command": "b", "x": [1]}) == {"asked": {"command": "b", "x": [1]}}
+
+
+def test_only_root_may_ask(served: Path) -> None:
+    """The socket is 0600 from the first moment."""
+    assert stat.S_IMODE(served.stat().st_mode) == 0o600
+
+
+def test_errors_cross_the_socket(served: Path) -> None:
+    """What the agent refuses is said to whoever asked, in the agent's words."""
+    with pytest.raises(EdgeError, match="not that"):
+        ask(served, {"command": "refuse"})
+
+
+def test_garbage_is_answered(served: Path) -> None:
+    """What is no request gets an error, and the next request is served."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(served))
+        connection.sendall(b"\xff{nonsense\n")
+        assert b"not a request" in connection.makefile("rb").readline()
+    assert ask(served, {"command": "a"}) == {"asked": {"command": "a"}}
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    """Without an agent the error says so and what to look at."""
+    with pytest.raises(EdgeError, match="is `enforcer run` running"):
+        ask(tmp_path / "control.sock", {"command": "status"})
+
+
+def test_a_place_that_cannot_be(tmp_path: Path) -> None:
+    """A socket path that is too long, or in no directory, is refused with the option to change."""
+    for path in (tmp_path / ("x" * 120), tmp_path / "missing" / "control.sock"):
+        with pytest.raises(HostError, match="--run"):
+            Control(path, answer)
+
+
+def test_a_dead_agents_socket_is_taken_over(tmp_path: Path) -> None:
+    """A socket that a killed agent left behind does not stop the next one; after close none is left."""
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    control = Control(path, answer)
+    assert msgspec.json.encode(ask(path, {"command": "a"}))
+    control.close()
+    assert not path.exists()
