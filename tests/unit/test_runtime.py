@@ -1,0 +1,360 @@
+"""Reconcile, the pipeline and the records' names, against maps that only remember."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enforcer import abi
+from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice
+from enforcer.core.ids import Reserved
+from enforcer.core.image import Image, Table
+from enforcer.core.model import Attachment, Container, DataObject, Facts, Hook, Inode, Mechanism, Network, Verdict
+from enforcer.core.plan import Delete, Op, Publish, Put
+from enforcer.edges.dockerd import DockerEvent
+from enforcer.errors import AbiError, EdgeError
+from enforcer.runtime.follow import RETRIES, Follower, Reload, Resync
+from enforcer.runtime.pipeline import Pipeline
+from enforcer.runtime.reconcile import Reconcile
+from enforcer.runtime.records import UNNAMED, Records, path_of
+from enforcer.runtime.state import State, StateFile
+from tests.scenarios import policy, volume
+
+ALPHA, BETA = "a" * 64, "b" * 64
+
+
+def container(identity: str, name: str, **more: Any) -> Container:
+    """A running container on the network inner."""
+    return Container(identity, name, image="bb:1", attachments=(Attachment("inner", ("172.30.0.2",)),), pid=9, **more)
+
+
+FACTS = Facts(
+    containers={ALPHA: container(ALPHA, "alpha", cgroup=77)},
+    networks={"inner": Network("n1", "inner", internal=True)},
+    objects={volume("alpha-data"): DataObject(volume("alpha-data"), (Inode(1, 5),), "/v/alpha-data")},
+)
+GROWN = Facts({**FACTS.containers, BETA: Container(BETA, "beta")}, networks=FACTS.networks, objects=FACTS.objects)
+
+
+class FakeMaps:
+    """Applies operations to dicts; fails at the n-th one if asked to."""
+
+    def __init__(self) -> None:
+        self.tables: dict[Table, dict[Any, Any]] = {table: {} for table in Table}
+        self.generation, self.fail_at, self.applied = 0, -1, 0
+        self.added: dict[bytes, int] = {}
+        self.kept: dict[int, int] = {}
+        self.lost: dict[tuple[int, int], int] = {}
+
+    def config(self) -> abi.Config:
+        """What is live."""
+        return abi.Config(generation=self.generation)
+
+    def apply(self, op: Op) -> None:
+        """One operation."""
+        self.applied += 1
+        if self.applied == self.fail_at:
+            raise EdgeError("the kernel refuses")
+        match op:
+            case Put(table, key, value):
+                self.tables[table][key] = value
+            case Delete(table, key):
+                self.tables[table].pop(key, None)
+            case Publish(generation):
+                self.generation = generation
+
+    def sweep(self, image: Image) -> int:
+        """Keep what the image has; cgroups are the kernel's."""
+        for table in set(Table) - {Table.CGROUPS}:
+            self.tables[table] = {k: v for k, v in self.tables[table].items() if k in image.tables[table]}
+        return 0
+
+    def add_recorded(self, subject: int, n: int) -> None:
+        """Remember."""
+        self.kept[subject] = self.kept.get(subject, 0) + n
+
+    def add_loss(self, subject: int, cause: int, n: int) -> None:
+        """Remember."""
+        self.lost[subject, cause] = self.lost.get((subject, cause), 0) + n
+
+
+class FakeSurvey:
+    """A host that is what it is told to be."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+
+    def full(self) -> Facts:
+        """The facts."""
+        return self.facts
+
+    def after(self, event: DockerEvent) -> Facts:
+        """The facts."""
+        return self.facts
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> tuple[Reconcile, FakeMaps, FakeSurvey]:
+    """A reconcile over fakes."""
+    maps, survey = FakeMaps(), FakeSurvey(FACTS)
+    return Reconcile(maps, lambda paths: survey, StateFile(tmp_path), canary=None), maps, survey  # type: ignore[arg-type,return-value]
+
+
+def test_load_publishes_a_generation(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+    """After a load the maps hold exactly the image, and its generation is live; the next load has the next number."""
+    reconcile, maps, _ = world
+    image = reconcile.load(policy()).image
+    assert maps.tables == image.tables
+    assert maps.generation == image.generation == 1
+    assert reconcile.load(policy(b"version: 1\nmode: monitor\n")).image.generation == 2
+    assert {key.generation for key in maps.tables[Table.ROWS]} == {2}
+
+
+def test_refresh_changes_only_what_changed(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+    """A new container costs its own rows; a resync without change costs nothing."""
+    reconcile, maps, survey = world
+    reconcile.load(policy())
+    before, survey.facts = maps.applied, GROWN
+    image = reconcile.refresh([DockerEvent("container", "create", BETA, "beta", 1)]).image
+    assert 0 < maps.applied - before < 10
+    assert maps.tables == image.tables
+    before = maps.applied
+    reconcile.resync()
+    assert maps.applied == before
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_a_failure_between_operations_is_repaired(world: tuple[Reconcile, FakeMaps, FakeSurvey], stop: int) -> None:
+    """Wherever the kernel refuses in the middle of a plan, the next resync leaves exactly the image."""
+    reconcile, maps, survey = world
+    reconcile.load(policy())
+    survey.facts, maps.fail_at = GROWN, maps.applied + stop
+    try:
+        reconcile.resync()
+    except EdgeError:
+        survey.facts = FACTS  # meanwhile the container is gone again
+        reconcile.resync()
+        assert reconcile.snapshot
+        assert {t: r for t, r in maps.tables.items() if t is not Table.CGROUPS} == {
+            t: r for t, r in reconcile.snapshot.image.tables.items() if t is not Table.CGROUPS
+        }
+    else:
+        assert stop > maps.applied - maps.fail_at  # the plan was shorter than that
+
+
+def test_numbers_outlive_the_agent(tmp_path: Path) -> None:
+    """A second agent gives the same containers the same numbers, and generations go on."""
+    first = Reconcile(FakeMaps(), lambda paths: FakeSurvey(FACTS), StateFile(tmp_path), canary=None)  # type: ignore[arg-type,return-value]
+    second = Reconcile(FakeMaps(), lambda paths: FakeSurvey(FACTS), StateFile(tmp_path), canary=None)  # type: ignore[arg-type,return-value]
+    one = first.load(policy())
+    second = Reconcile(FakeMaps(), lambda paths: FakeSurvey(FACTS), StateFile(tmp_path), canary=None)  # type: ignore[arg-type,return-value]
+    two = second.load(policy())
+    assert one.state.ids == two.state.ids
+    assert (one.image.generation, two.image.generation) == (1, 2)
+
+
+def test_state_of_another_boot_is_not_used(tmp_path: Path) -> None:
+    """Pins do not survive a reboot, so neither do the numbers; a file that is not ours is refused."""
+    file = StateFile(tmp_path)
+    file.write(State(generation=9))
+    assert file.read().generation == 9
+    path = tmp_path / "state.json"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    path.write_text(path.read_text().replace(boot, "another"))
+    assert file.read() == State()
+    path.write_text("{nonsense")
+    with pytest.raises(AbiError, match=r"state\.json"):
+        file.read()
+
+
+def record(**fields: Any) -> abi.CEvent:
+    """A record as the kernel writes it."""
+    text = fields.pop("path", b"")
+    found = abi.CEvent(**{"generation": 1, "count": 1, "comm": b"cat", **fields})
+    found.path[: len(text)] = text
+    return found
+
+
+def test_a_file_record_becomes_an_event(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+    """Numbers become names, the path is put together, and the rules of the row stand on it."""
+    reconcile, maps, _ = world
+    ids = reconcile.load(policy()).state.ids
+    text = b"leaf\0dir\0"
+    found = Records(reconcile.at, maps).event(  # type: ignore[arg-type]
+        record(
+            subject=ids.subject(ALPHA), object=ids.object(volume("alpha-data")), class_=abi.DATA, hook=Hook.OPEN,
+            mechanism=Mechanism.LSM, verdict=Verdict.DENIED, mode=1, asked=2, granted=1, pid=3, tid=4, uid=5, inode=6,
+            device=1, path=text, path_len=len(text),
+        ),
+        1000,
+    )  # fmt: skip
+    assert isinstance(found, Event)
+    assert found.attempt == FileAttempt(volume("alpha-data"), "dir/leaf", 6, 1)
+    assert (found.who.name, found.who.networks, found.who.internal) == ("alpha", ("inner",), ("inner",))
+    assert (found.rule, found.time_ns, found.generation) == (("data.rules[0]",), 1000, 1)
+
+
+def test_a_connection_record_becomes_an_event(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+    """An external attempt is told by address, port and the network that it would have left."""
+    reconcile, maps, _ = world
+    ids = reconcile.load(policy()).state.ids
+    raw = record(
+        subject=ids.subject(ALPHA), object=ids.network("n1"), class_=abi.EXTERNAL, hook=Hook.CONNECT4,
+        mechanism=Mechanism.CGROUP, verdict=Verdict.DENIED, mode=1, asked=8, port=443, protocol=6,
+    )  # fmt: skip
+    raw.address.bytes[:] = bytes(10) + b"\xff\xff" + bytes((203, 0, 113, 10))
+    found = Records(reconcile.at, maps).event(raw, 0)  # type: ignore[arg-type]
+    assert found is not None
+    assert found.attempt == NetAttempt("203.0.113.10", 443, 6, network="inner", external=True)
+
+
+def test_names_of_containers_that_are_gone(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+    """A record that comes after its container has gone still has its name; one of nobody's is unnamed."""
+    reconcile, maps, survey = world
+    ids = reconcile.load(policy()).state.ids
+    survey.facts = Facts(networks=FACTS.networks, objects=FACTS.objects)
+    reconcile.resync()
+    common = {"class_": abi.DATA, "hook": Hook.OPEN, "mechanism": Mechanism.LSM, "verdict": 2, "mode": 1, "asked": 1}
+    records = Records(reconcile.at, maps)  # type: ignore[arg-type]
+    gone = records.event(record(subject=ids.subject(ALPHA), **common), 0)
+    unnamed = records.event(record(subject=Reserved.UNNAMED, **common), 0)
+    assert gone is not None
+    assert unnamed is not None
+    assert (gone.who.name, gone.who.image, unnamed.who.name) == ("alpha", "bb:1", UNNAMED)
+
+
+def test_values_that_the_contract_lacks_are_refused(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+    """An unknown enum value or an impossible length is our bug: it is never guessed."""
+    reconcile, maps, _ = world
+    reconcile.load(policy())
+    with pytest.raises(AbiError):
+        Records(reconcile.at, maps).event(record(class_=abi.DATA, hook=99, mechanism=1, mode=1), 0)  # type: ignore[arg-type]
+    with pytest.raises(AbiError):
+        path_of(record(path_len=abi.PATH + 1))
+
+
+@pytest.mark.parametrize(
+    ("raw", "length", "path"),
+    [
+        (b"", 0, ("", False)),
+        (b"f\0", 2, ("f", False)),
+        (b"f\0d\0", 4 | abi.PATH_CUT, ("d/f", True)),
+        (b"\xff\n\0", 3, ("\udcff\n", False)),
+    ],
+)
+def test_paths(raw: bytes, length: int, path: tuple[str, bool]) -> None:
+    """Components come leaf first; a cut is told; bytes that are no UTF-8 are kept."""
+    assert path_of(record(path=raw, path_len=length)) == path
+
+
+class FakeRing:
+    """Gives records once; remembers when its place was given back."""
+
+    def __init__(self, records: Iterable[abi.CEvent]) -> None:
+        self.waiting = [bytes(r) for r in records]
+        self.read_count, self.advanced = 0, 0
+
+    def read(self, most: int) -> Iterator[bytes]:
+        """Up to ``most``."""
+        for raw in self.waiting[self.read_count : self.read_count + most]:
+            self.read_count += 1
+            yield raw
+
+    def advance(self) -> None:
+        """What was read is given back."""
+        self.advanced = self.read_count
+
+
+class FakeJournal:
+    """A sink that keeps, or loses, what it is given."""
+
+    def __init__(self, ring: FakeRing) -> None:
+        self.ring, self.batches, self.broken = ring, [], False
+        self.lost = {"journal": 0}
+
+    def write(self, batch: list[Event | Notice]) -> None:
+        """Keep it, and see that the ring still holds it."""
+        assert self.ring.advanced < self.ring.read_count or not batch
+        if self.broken:
+            self.lost["journal"] += sum(e.count for e in batch if isinstance(e, Event))
+        else:
+            self.batches.append(batch)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_is_read_is_kept_or_counted(world: tuple[Reconcile, FakeMaps, FakeSurvey], broken: bool) -> None:
+    """The ring gets its place back only after the journal has the batch; a batch that it refuses is counted as lost."""
+    reconcile, maps, _ = world
+    ids = reconcile.load(policy()).state.ids
+    common = {"class_": abi.DATA, "hook": Hook.OPEN, "mechanism": Mechanism.LSM, "verdict": 2, "mode": 1, "asked": 1}
+    ring = FakeRing(
+        [
+            record(subject=ids.subject(ALPHA), count=3, **common),
+            record(subject=Reserved.CANARY, count=2, **common),
+            record(subject=Reserved.UNNAMED, hook=Hook.BORN, path=BETA.encode(), path_len=64),
+            record(subject=ids.subject(ALPHA), **{**common, "hook": 99}),
+        ]
+    )
+    journal, born = FakeJournal(ring), []
+    journal.broken = broken
+    pipeline = Pipeline(ring, maps, Records(reconcile.at, maps), journal, born=born.append)  # type: ignore[arg-type]
+    assert pipeline.drain() == 4
+    assert ring.advanced == 4
+    assert (pipeline.canary_records, pipeline.malformed, born) == (2, 1, [BETA])
+    subject = ids.subject(ALPHA)
+    assert maps.kept == ({} if broken else {subject: 3})
+    assert maps.lost == ({(subject, abi.LOST_JOURNAL): 3} if broken else {})
+
+
+class FailingReconcile:
+    """Fails as often as it is told to."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self.calls = failures, []
+
+    def resync(self) -> None:
+        """Count, and fail."""
+        self.calls.append("resync")
+        self._fail()
+
+    def refresh(self, events: list[DockerEvent]) -> None:
+        """Count, and fail."""
+        self.calls.append("refresh")
+        self._fail()
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise EdgeError("docker is busy")
+
+
+@pytest.mark.parametrize(("failures", "calls"), [(0, 1), (2, 3), (1000, RETRIES + 1)])
+def test_failures_are_retried_but_not_for_ever(failures: int, calls: int) -> None:
+    """A failed refresh becomes a resync, a bounded number of times; the loop stays alive."""
+    reconcile, messages = FailingReconcile(failures), queue.SimpleQueue()
+    follower = Follower(reconcile, messages, reload=lambda: None, published=lambda: None)  # type: ignore[arg-type]
+    follower._act([DockerEvent("container", "start", ALPHA, "alpha", 1)])
+    while not messages.empty():
+        follower._act([messages.get()])
+    assert len(reconcile.calls) == calls
+    assert reconcile.calls[1:] == ["resync"] * (calls - 1)
+
+
+def test_messages_are_taken_together() -> None:
+    """Many events are one refresh; a resync among them covers them; a reload is done first; None ends the loop."""
+    reconcile, messages, done = FailingReconcile(0), queue.SimpleQueue(), []
+    for message in (DockerEvent("container", "start", ALPHA, "alpha", 1), Reload(), Resync(), None):
+        messages.put(message)
+    follower = Follower(
+        reconcile, messages, reload=lambda: done.append("reload"), published=lambda: done.append("published")
+    )  # type: ignore[arg-type]
+    follower.run()
+    assert (reconcile.calls, done) == ([], [])  # the end was asked for before anything was done
+    for message in (DockerEvent("container", "start", ALPHA, "alpha", 1), Reload(), Resync()):
+        messages.put(message)
+    follower._act([messages.get() for _ in range(3)])
+    assert (reconcile.calls, done) == (["resync"], ["reload", "published"])
