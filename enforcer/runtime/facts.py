@@ -14,6 +14,9 @@ from enforcer.errors import ContainerGone
 
 Objects = dict[ObjectId, DataObject]
 
+STARTING = frozenset({("container", "create"), ("network", "connect"), ("volume", "mount")})
+"""What happens before the engine has started a container: it holds the container's lock and answers no inspection then."""
+
 
 class Survey:
     """Reads the host: everything with ``full``, and with ``after`` only what one event may have changed.
@@ -51,7 +54,7 @@ class Survey:
         if event.kind == "network" and event.action in ("create", "destroy"):
             self._read_networks()
         if container:
-            self._read_container(container)
+            self._read_container(container, starting=(event.kind, event.action) in STARTING)
         return self._facts()
 
     def _read_networks(self) -> None:
@@ -62,18 +65,28 @@ class Survey:
     def _read_volumes(self) -> None:
         self._volumes = dict(_volume(v, self._inodes) for v in self._dockerd.volumes())
 
-    def _read_container(self, container: str) -> None:
+    def _read_container(self, container: str, *, starting: bool = False) -> None:
         before = self._details.pop(container, None)
         if before:
             self._layers.pop(ObjectId(Kind.LAYER, before.container.name), None)
         try:
-            detail = self._dockerd.detail(container)
+            detail = (starting and self._listed(container, before)) or self._dockerd.detail(container)
         except ContainerGone:
             return
         detail = self._with_cgroup(detail)
         self._details[detail.container.id] = detail
         layer = self._layer(detail)
         self._layers[layer.id] = layer
+
+    def _listed(self, container: str, before: Detail | None) -> Detail | None:
+        """A container that does not run yet, from the listing: an inspection would come after its first instruction.
+
+        None if it runs, or if it joins another's network namespace, which only the inspection tells.
+        """
+        if before and before.container.pid:
+            return None
+        found = next((c for c in self._dockerd.containers() if c.id == container and c.attachments), None)
+        return replace(before or Detail(found), container=found) if found else None
 
     def _with_cgroup(self, detail: Detail) -> Detail:
         found = detail.container

@@ -124,8 +124,22 @@ def test_a_container_joined_to_a_network_is_read_again(survey, fake):
     database = named(facts, "database").id
     networks = fake.answers[f"/containers/{database}/json"][1]["NetworkSettings"]["Networks"]
     networks["public"] = {"IPAddress": "172.20.0.9"}
+    listed = next(c for c in fake.answers["/containers/json"][1] if c["Id"] == database)
+    listed["NetworkSettings"]["Networks"]["public"] = networks["public"]
     after = survey.after(DockerEvent("network", "connect", "x", "public", 1, container=database))
     assert Attachment("public", ("172.20.0.9",)) in named(after, "database").attachments
+
+
+def test_a_created_container_is_known_without_an_inspection(survey, fake):
+    """While an engine starts a container it answers no inspection of it: the listing has to do, and keeps what is known."""
+    facts = survey.full()
+    database = named(facts, "database")
+    fake.asked.clear()
+    del fake.answers[f"/containers/{database.id}/json"]
+    after = survey.after(DockerEvent("container", "create", database.id, "database", 1))
+    assert fake.asked == ["/containers/json"]
+    assert named(after, "database") == database
+    assert after.objects == facts.objects
 
 
 def test_networks_and_volumes_come_and_go(survey, fake):
