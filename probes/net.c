@@ -34,13 +34,22 @@ static __always_inline bool enf_granted_to(u32 generation, u32 profile, u32 kind
 	return ports && enf_ports_allow(ports, f->protocol, f->port);
 }
 
-/* Does any grant of the profile cover the flow? `e` is who holds the address, or 0. */
-static __always_inline bool enf_flow_granted(u32 generation, u32 profile, struct enf_endpoint *e, const struct enf_flow *f)
+static __always_inline bool enf_member(u32 generation, u32 subject, u32 network)
+{
+	struct enf_member_key key = {.generation = generation, .subject = subject, .network = network};
+
+	return members.lookup(&key);
+}
+
+/* Does any grant cover the flow? `e` is who holds the address, or 0; the host is granted on the subject's own networks only. */
+static __always_inline bool enf_flow_granted(u32 generation, u32 subject, u32 profile, struct enf_endpoint *e,
+					     const struct enf_flow *f)
 {
 	struct enf_cidr_key key = {.prefixlen = 192, .generation = generation, .profile = profile, .address = f->to};
 	struct enf_ports *ports;
 
-	if (e && enf_granted_to(generation, profile, ENF_TO_SUBJECT, e->subject, f))
+	if (e && (e->subject != ENF_HOST || enf_member(generation, subject, e->network)) &&
+	    enf_granted_to(generation, profile, ENF_TO_SUBJECT, e->subject, f))
 		return true;
 	if (e && e->subject != ENF_HOST && enf_granted_to(generation, profile, ENF_TO_NETWORK, e->network, f))
 		return true;
@@ -53,15 +62,11 @@ static __always_inline void enf_blame(struct enf_count_key *k, u32 generation, u
 				      const struct enf_flow *f)
 {
 	struct enf_subnet_key subnet = {.prefixlen = 160, .generation = generation, .address = f->to};
-	struct enf_member_key member = {.generation = generation, .subject = k->subject};
 	u32 *network = e ? &e->network : subnets.lookup(&subnet);
 
 	k->class_ = ENF_CLASS_EXTERNAL;
 	k->object = home;
-	if (!network)
-		return;
-	member.network = *network;
-	if (!members.lookup(&member))
+	if (!network || !enf_member(generation, k->subject, *network))
 		return;
 	k->class_ = ENF_CLASS_INSIDE;
 	k->object = *network;
@@ -109,7 +114,7 @@ static __always_inline int enf_answer_net(const struct enf_flow *f)
 	e = endpoints.lookup(&key);
 	if (e && e->subject == s->id)
 		return 1;
-	granted = enf_flow_granted(generation, n->profile, e, f) ? ENF_CONNECT : 0;
+	granted = enf_flow_granted(generation, s->id, n->profile, e, f) ? ENF_CONNECT : 0;
 	count.verdict = enf_decide(granted, ENF_CONNECT, n->mode);
 	if (count.verdict == ENF_ALLOWED)
 		return 1;

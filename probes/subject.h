@@ -22,7 +22,10 @@ static __always_inline struct enf_subject *enf_current_subject(void)
 	u64 cgroup = bpf_get_current_cgroup_id();
 	struct enf_subject *s = subjects.lookup(&cgroup);
 
-	return s && s->state == ENF_ARMED ? s : 0;
+	if (s && s->state != ENF_ARMED)
+		s = 0;
+	asm volatile("" : "+r"(s));  /* callers must test s itself: the 6.1 verifier does not follow a test of its state */
+	return s;
 }
 
 /* True if the current task lives in another mount namespace than the host, so runc has finished its mounts. */

@@ -106,7 +106,7 @@ def judge_net(image: Image, *, subject: int, address: str | bytes, protocol: int
     attempt = _Attempt(raw, protocol, port, endpoint)
     entry = image.net_subjects.get(NetKey(image.generation, subject))
     stays = _stays(raw) or (endpoint is not None and endpoint.subject == subject)
-    allowed = stays or (entry is not None and (not entry.governed or _granted(image, entry, attempt)))
+    allowed = stays or (entry is not None and (not entry.governed or _granted(image, subject, entry, attempt)))
     granted = Access.CONNECT if allowed else Access.NONE
     mode = Mode(entry.mode) if entry else Mode.ENFORCE
     external, network = _place(image, subject, attempt, home=entry.home if entry else 0)
@@ -119,12 +119,13 @@ def _stays(address: bytes) -> bool:
     return address in _ANY or address == _LOOPBACK6 or address.startswith(_LOOPBACK4)
 
 
-def _granted(image: Image, entry: NetSubject, attempt: _Attempt) -> bool:
-    targets = []
-    if attempt.endpoint is not None:
-        targets.append((Target.TO_SUBJECT, attempt.endpoint.subject))
-        if attempt.endpoint.subject != Reserved.HOST:
-            targets.append((Target.TO_NETWORK, attempt.endpoint.network))
+def _granted(image: Image, subject: int, entry: NetSubject, attempt: _Attempt) -> bool:
+    targets: list[tuple[Target, int]] = []
+    there = attempt.endpoint
+    if there is not None and there.subject != Reserved.HOST:
+        targets += [(Target.TO_SUBJECT, there.subject), (Target.TO_NETWORK, there.network)]
+    elif there is not None and MemberKey(image.generation, subject, there.network) in image.tables[Table.MEMBERS]:
+        targets.append((Target.TO_SUBJECT, Reserved.HOST))  # the host, on the subject's own networks only
     found = [image.net_rows.get(NetRowKey(image.generation, entry.profile, *target)) for target in targets]
     found.append(_longest_cidr(image, entry.profile, attempt.address))
     return any(ports is not None and ports_allow(ports, attempt.protocol, attempt.port) for ports in found)
