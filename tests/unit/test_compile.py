@@ -328,7 +328,7 @@ def oracle_net(policy, host, image: Image, *, ids, who, address: str, port: int,
                 meant = peer and (name in named(policy, peer) if name in policy.containers else peer.name == name)
                 return bool(meant) and (not confined or bool(own & {a.network for a in peer.attachments}))
             case ToHost():
-                return holder is not None and holder.subject == Reserved.HOST
+                return holder is not None and holder.subject == Reserved.HOST and place in own
             case ToCidr():
                 inside = any(where in s for n in own if n in host.networks for s in host.networks[n].subnets)
                 return (
