@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import signal
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from enforcer.core.matrix import matrix, plain
-from enforcer.core.model import Mechanism, Policy
+from enforcer.core.model import Container, Facts, Mechanism, Policy
 from enforcer.core.parse import parse
 from enforcer.edges import policyfile
 from enforcer.edges.bpf.loader import Source, probes_directory
@@ -29,10 +27,10 @@ from enforcer.errors import EdgeError, EnforcerError, HostError, PolicyError, Us
 from enforcer.runtime import report
 from enforcer.runtime.canary import Canary, Finding
 from enforcer.runtime.facts import Survey
-from enforcer.runtime.follow import DockerFollower, Follower, Reload
+from enforcer.runtime.follow import DockerFollower, Message, Reload, Surveyor, Writer
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.probes import Probes
-from enforcer.runtime.reconcile import Reconcile, Snapshot
+from enforcer.runtime.reconcile import Reconcile, Snapshot, paths_of
 from enforcer.runtime.records import Records
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
@@ -70,7 +68,6 @@ class Agent:
         self._journal = JournalSink(journal := Journal(settings.journal))
         self._recovered = journal.recovered
         self._supervisor = Supervisor()
-        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._load_failures = 0
         self._finding = Finding({"canary": "it has not run yet"})
         self._canary_time = 0.0
@@ -79,7 +76,7 @@ class Agent:
 
     def start(self) -> None:
         """Bring the kernel's side up, fill it, prove it, and follow the host from then on."""
-        self._docker = DockerFollower(self._dockerd, self._messages, self._supervisor.stopping.wait)
+        self._docker = DockerFollower(self._dockerd, self._hear, self._supervisor.stopping.wait)
         self._docker.open()
         name = f"enforcer-canary-{os.getpid()}"
         self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
@@ -95,15 +92,18 @@ class Agent:
             raise
 
     def _put_in_force(self) -> None:
-        self._reconcile = Reconcile(self._probes.maps, self._survey, self._file, canary=self._canary.inode())
-        self._reconcile.load(self._policy)
+        self._reconcile = Reconcile(self._probes.maps, self._file, canary=self._canary.inode())
+        survey = self._survey(self._policy)
+        self._reconcile.load(self._policy, survey.full())
         self._probes.attach(self._cgroups, [self._parent], self._prove)
         if self._settings.require_deny:
             self._probes.require_deny()
         # a cgroup made inside a container before its own was known has not inherited: look once more
-        self._reconcile.resync()
+        self._reconcile.update(survey.full())
         self._cover()
         self._probes.commit()
+        self._surveyor = Surveyor(survey, found=self._found, reload=self._reload)
+        self._writer = Writer(self._surveyor.failed)
 
     def _start_loops(self) -> None:
         records = Records(self._reconcile.at, self._probes.open_maps())
@@ -112,31 +112,33 @@ class Agent:
         )
         self._records = records
         self._announce()
-        follower = Follower(self._reconcile, self._messages, reload=self._reload, published=self._cover)
-        self._supervisor.start("reconcile", follower.run)
+        self._supervisor.start("writer", self._writer.run)
+        self._supervisor.start("survey", self._surveyor.run)
         self._supervisor.start("docker", self._docker.run)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
         self._supervisor.every("watch", WATCH_S, self._watch)
         self._scan_maps, self._status_maps = self._probes.open_maps(), self._probes.open_maps()
+        self._canary_maps = self._probes.open_maps()
         self._check()
         self._supervisor.every("canary", CANARY_S, self._check)
-        self._scrape.registry.register(Metrics(self.reading))
+        self._scrape.registry.register(Metrics(self._reading))
 
     def wait(self) -> None:
         """Serve until SIGTERM or SIGINT, or until a part fails (then that error is raised)."""
-        signal.signal(signal.SIGHUP, lambda *_: self._messages.put(Reload()))
+        signal.signal(signal.SIGHUP, lambda *_: self._surveyor.put(Reload()))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._supervisor.stopping.set())
         self._ready = True
         notify("READY=1")
-        print(self.in_force(), flush=True)
+        print(report.in_force(self._snapshot(), self._probes.holds), flush=True)
         self._supervisor.stopping.wait()
         notify("STOPPING=1")
 
     def stop(self) -> None:
         """End every loop, write what is left to the journal. The programs stay pinned and go on: ``unload`` removes them."""
-        self._messages.put(None)
         self._docker.close()
+        self._surveyor.put(None)
+        self._writer.put(None)
         self._pipeline.notice("stopped", "the agent stops; what it has put in force stays in force")
         self._supervisor.stop()
         self._pipeline.drain()
@@ -147,25 +149,13 @@ class Agent:
         if self._supervisor.failure:
             raise self._supervisor.failure
 
-    def in_force(self) -> str:
-        """One line: what is in force, and by what."""
-        snapshot = self._snapshot()
-        held = ", ".join(
-            f"{h.hook} by {h.mechanism.name.lower() if h.mechanism else 'nothing'}" for h in self._probes.holds
-        )
-        n = report.containers(snapshot)
-        return (
-            f"enforcer: in force: policy {snapshot.policy.hash[:12]} ({snapshot.policy.mode.name.lower()}), "
-            f"{n['running']} containers running, {n['stopped']} stopped; {held}"
-        )
-
     def _snapshot(self) -> Snapshot:
         if self._reconcile.snapshot is None:
             raise AssertionError("asked before the first policy was in force")
         return self._reconcile.snapshot
 
-    def _survey(self, paths: Iterable[str]) -> Survey:
-        return Survey(self._dockerd, self._cgroups, paths)
+    def _survey(self, policy: Policy) -> Survey:
+        return Survey(self._dockerd, self._cgroups, paths_of(policy))
 
     def _prove(self, maps: Maps, mechanism: Mechanism | None) -> Finding:
         return self._canary.run(maps, mechanism, None)
@@ -177,32 +167,53 @@ class Agent:
         self._probes.cover(self._cgroups, self._cgroups.parents(fresh))
         self._covered = set(running)
 
+    def _hear(self, message: Message) -> None:
+        """An event of Docker's: a new container is made known at once, then looked at."""
+        if isinstance(message, DockerEvent) and (message.kind, message.action) == ("container", "create"):
+            made = Container(message.id, message.name, message.image, message.labels)
+            self._writer.put(lambda: self._reconcile.foresee(made))
+        self._surveyor.put(message)
+
+    def _found(self, facts: Facts, settled: frozenset[str]) -> None:
+        def write() -> None:
+            self._reconcile.update(facts, settled)
+            self._cover()
+
+        self._writer.put(write)
+
     def _on_born(self, docker_id: str) -> None:
         """A container that nobody prepared has appeared: ask Docker about it now, not when its event comes."""
         if docker_id not in self._snapshot().facts.containers:
-            self._messages.put(DockerEvent("container", "create", docker_id, docker_id, time.time_ns()))
+            self._surveyor.put(DockerEvent("container", "start", docker_id, docker_id, time.time_ns()))
 
     def _watch(self) -> None:
         found = fingerprint(self._settings.policy)
         if found != self._fingerprint:
             self._fingerprint = found
-            self._messages.put(Reload())
+            self._surveyor.put(Reload())
 
-    def _reload(self) -> None:
+    def _reload(self) -> Survey | None:
+        """Read the policy's files; the survey for what they name, or None if nothing changes. A bad file changes nothing."""
         try:
             policy = read_policy(self._settings)
-            if policy == self._snapshot().policy:
-                return
-            self._reconcile.load(policy)
-        except (PolicyError, HostError) as e:
+        except PolicyError as e:
             self._load_failures += 1
             for line in str(e).splitlines():
                 log.error("the policy does not load, the running one stays: %s", line)
-            self._pipeline.notice(
-                "policy-refused", str(e).splitlines()[0], outcome="failure", problems=str(e).count("\n") + 1
-            )
-            return
-        self._announce()
+            first, problems = str(e.problems[0]), len(e.problems)
+            self._pipeline.notice("policy-refused", first, outcome="failure", problems=problems)
+            return None
+        if policy == self._snapshot().policy:
+            return None
+        survey = self._survey(policy)
+        facts = survey.full()
+
+        def write() -> None:
+            self._reconcile.load(policy, facts)
+            self._announce()
+
+        self._writer.put(write)
+        return survey
 
     def _announce(self) -> None:
         snapshot = self._snapshot()
@@ -224,7 +235,7 @@ class Agent:
         opens = next((h.mechanism for h in self._probes.holds if h.hook == "open"), None)
         before = self._finding.failures
         try:
-            self._finding = self._canary.run(self._scan_maps, opens, lambda: self._pipeline.canary_records)
+            self._finding = self._canary.run(self._canary_maps, opens, lambda: self._pipeline.canary_records)
         except EnforcerError as e:
             self._finding = Finding({"canary": str(e)})
         self._canary_time = time.time()
@@ -233,60 +244,32 @@ class Agent:
         if self._finding.failures and self._finding.failures != before:
             self._pipeline.notice("selftest-failed", str(self._finding.failures), outcome="failure")
 
-    def reading(self) -> Reading:
-        """All that a scrape shows."""
-        maps, snapshot = self._probes.maps, self._snapshot()
-        return Reading(
-            violations=report.violations(maps, snapshot),
-            lost=report.lost(maps),
-            suppressed=report.suppressed(maps, snapshot),
-            holds={h.hook: h.mechanism.name.lower() if h.mechanism else "none" for h in self._probes.holds},
-            containers=report.containers(snapshot),
-            policy=(snapshot.policy.hash, snapshot.image.generation, snapshot.policy.mode.name.lower()),
+    def _health(self) -> report.Health:
+        return report.Health(
+            finding=self._finding,
+            canary_time=self._canary_time,
             load_failures=self._load_failures,
-            selftest=self._finding.success,
-            canary_timestamp=self._canary_time,
+            docker=self._settings.docker,
+            connected=self._docker.connected,
+            adopted=self._probes.adopted,
+            unplaced=self._records.unplaced,
+            malformed=self._pipeline.malformed,
         )
+
+    def _reading(self) -> Reading:
+        return report.reading(self._scan_maps, self._snapshot(), self._probes.holds, self._health())
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if not self._ready:
             raise EdgeError("the agent is starting: ask again in a moment")
         match request.get("command"):
             case "status":
-                return self.status()
+                found = report.status(self._status_maps, self._snapshot(), self._probes.holds, self._health())
+                return {**found, "pid": os.getpid(), "policy": {**found["policy"], "path": str(self._settings.policy)}}
             case "matrix":
                 return plain(matrix(self._snapshot().policy, self._snapshot().facts))
             case other:
                 raise UsageError(f"unknown request {other!r}")
-
-    def status(self) -> dict[str, Any]:
-        """The answer of ``enforcer status --format json``."""
-        snapshot = self._snapshot()
-        return {
-            "mechanisms": {h.hook: h.mechanism.name.lower() if h.mechanism else "none" for h in self._probes.holds},
-            "policy": {
-                "hash": snapshot.policy.hash,
-                "generation": snapshot.image.generation,
-                "mode": snapshot.policy.mode.name.lower(),
-                "path": str(self._settings.policy),
-            },
-            "containers": [
-                {"name": c.name, "id": c.id, "running": bool(c.pid), "networks": [a.network for a in c.attachments]}
-                for c in sorted(snapshot.facts.containers.values(), key=lambda c: c.name)
-            ],
-            "degraded": report.degraded(snapshot, self._probes.holds),
-            "counts": report.counts(self._status_maps),
-            "selftest": {
-                "success": self._finding.success,
-                "failures": self._finding.failures,
-                "timestamp": self._canary_time,
-            },
-            "docker": {"address": self._settings.docker, "connected": self._docker.connected},
-            "adopted": self._probes.adopted,
-            "unplaced": self._records.unplaced,
-            "malformed": self._pipeline.malformed,
-            "pid": os.getpid(),
-        }
 
 
 def run(settings: Settings, tls: Tls | None = None) -> None:

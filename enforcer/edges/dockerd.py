@@ -9,9 +9,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, cast
 
@@ -83,6 +83,7 @@ class DockerEvent:
     """One event. ``id`` and ``name`` are those of the thing of ``kind`` (a volume's id is its name).
 
     ``container`` is the id of the container that a network or a volume was joined with or parted from, else "".
+    ``image`` and ``labels`` are a container's, as the event of its creation tells them.
     ``time_ns`` is UTC in nanoseconds since 1970, by the engine's clock.
     """
 
@@ -92,6 +93,8 @@ class DockerEvent:
     name: str
     time_ns: int
     container: str = ""
+    image: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Events:
@@ -291,4 +294,6 @@ def _event(found: dict[str, Any]) -> DockerEvent:
         name=attributes.get("name", identity),
         time_ns=found.get("timeNano", 0),
         container="" if kind == "container" else attributes.get("container", ""),
+        image=attributes.get("image", "") if kind == "container" else "",
+        labels={k: v for k, v in attributes.items() if k not in ("name", "image")} if kind == "container" else {},
     )

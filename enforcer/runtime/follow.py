@@ -1,4 +1,4 @@
-"""Follows Docker and the policy's files, and has reconcile act: the loops that turn what happens into rows."""
+"""Follows Docker: one thread hears events, one looks at the host, one writes rows, so that none waits for another."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from enforcer.core.model import Facts
 from enforcer.edges.dockerd import Dockerd, DockerEvent, Events
 from enforcer.errors import EdgeError, EnforcerError
-from enforcer.runtime.reconcile import Reconcile
+from enforcer.runtime.facts import Survey
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,10 @@ Message = DockerEvent | Resync | Reload
 
 
 class DockerFollower:
-    """Reads Docker's events into ``messages``; when the engine goes away, waits for it and asks for a resync."""
+    """Hands Docker's events to ``tell``; when the engine goes away, waits for it and asks for a resync."""
 
-    def __init__(
-        self, dockerd: Dockerd, messages: queue.SimpleQueue[Message], stopped: Callable[[float], bool]
-    ) -> None:
-        self._dockerd, self._messages, self._stopped = dockerd, messages, stopped
+    def __init__(self, dockerd: Dockerd, tell: Callable[[Message], None], stopped: Callable[[float], bool]) -> None:
+        self._dockerd, self._tell, self._stopped = dockerd, tell, stopped
         self._events: Events | None = None
         self._since: int | None = None
         self.connected = False
@@ -70,7 +69,7 @@ class DockerFollower:
             self.open()
         for event in self._events or ():
             self._since = event.time_ns
-            self._messages.put(event)
+            self._tell(event)
 
     def _reconnect(self) -> None:
         for attempt in range(1 << 30):
@@ -81,27 +80,57 @@ class DockerFollower:
             except EdgeError:
                 continue  # said once, by the caller; the state is in `status` and in the metrics
             log.warning("docker answers again: everything is read anew")
-            self._messages.put(Resync())
+            self._tell(Resync())
             return
 
 
-class Follower:
-    """The reconcile loop: takes messages together, acts once. ``reload`` puts the policy's files in force."""
+class Writer:
+    """The loop of the only thread that changes the kernel's maps: it does what it is given, one task after the other.
+
+    ``failed`` is told of a task that could not be done; the loop goes on.
+    """
+
+    def __init__(self, failed: Callable[[EnforcerError], None]) -> None:
+        self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._failed = failed
+
+    def put(self, task: Callable[[], object] | None) -> None:
+        """Have a task done soon; None ends the loop. Any thread may call it."""
+        self._tasks.put(task)
+
+    def run(self) -> None:
+        """Work until None comes."""
+        while (task := self._tasks.get()) is not None:
+            try:
+                task()
+            except EnforcerError as e:
+                self._failed(e)
+
+
+class Surveyor:
+    """Looks at the host when something happens and hands what it finds to the writer.
+
+    It has a thread of its own, because the engine may take half a second for an answer while it starts a container; a new
+    container must be known before that (``Reconcile.foresee``).
+    """
 
     def __init__(
         self,
-        reconcile: Reconcile,
-        messages: queue.SimpleQueue[Message | None],
+        survey: Survey,
         *,
-        reload: Callable[[], None],
-        published: Callable[[], None],
+        found: Callable[[Facts, frozenset[str]], None],
+        reload: Callable[[], Survey | None],
     ) -> None:
-        self._reconcile, self._messages = reconcile, messages
-        self._reload, self._published = reload, published
+        self._survey, self._found, self._reload = survey, found, reload
+        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._failures = 0
 
+    def put(self, message: Message | None) -> None:
+        """Something happened; None ends the loop. Any thread may call it."""
+        self._messages.put(message)
+
     def run(self) -> None:
-        """Act until ``None`` comes."""
+        """Look until None comes. What has gathered meanwhile is looked at together."""
         while (first := self._messages.get()) is not None:
             batch: list[Message] = [first]
             while not self._messages.empty():
@@ -111,19 +140,26 @@ class Follower:
                 batch.append(following)
             self._act(batch)
 
+    def failed(self, error: EnforcerError) -> None:
+        """Look at everything again, a bounded number of times in a row; then the next event tries again."""
+        self._failures += 1
+        log.error("cannot follow the host: %s", error)
+        if self._failures <= RETRIES:
+            self.put(Resync())
+
     def _act(self, batch: list[Message]) -> None:
-        """A failure is followed by a full reading, a bounded number of times in a row; then the next event tries again."""
+        events = [m for m in batch if isinstance(m, DockerEvent)]
+        settled = frozenset(e.id for e in events if e.kind == "container")
         try:
             if Reload() in batch:
-                self._reload()
+                self._survey = self._reload() or self._survey
             if Resync() in batch:
-                self._reconcile.resync()
-            elif events := [m for m in batch if isinstance(m, DockerEvent)]:
-                self._reconcile.refresh(events)
-            self._published()
+                self._found(self._survey.full(), settled)
+            elif events:
+                # volumes and networks first: they must be known before the container that uses them runs
+                for event in sorted(events, key=lambda e: e.kind == "container"):
+                    facts = self._survey.after(event)
+                self._found(facts, settled)
             self._failures = 0
         except EnforcerError as e:
-            self._failures += 1
-            log.error("cannot follow the host: %s", e)
-            if self._failures <= RETRIES:
-                self._messages.put(Resync())
+            self.failed(e)

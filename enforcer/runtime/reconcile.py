@@ -6,7 +6,7 @@ One thread calls it. What it has published can be read from any thread as one im
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from enforcer.core.compile import compile as compile_image
@@ -15,8 +15,6 @@ from enforcer.core.image import Image
 from enforcer.core.model import Container, Facts, Inode, Kind, Policy
 from enforcer.core.plan import plan
 from enforcer.edges.bpf.maps import Maps
-from enforcer.edges.dockerd import DockerEvent
-from enforcer.runtime.facts import Survey
 from enforcer.runtime.state import State, StateFile
 
 log = logging.getLogger(__name__)
@@ -53,52 +51,49 @@ def paths_of(policy: Policy) -> tuple[str, ...]:
 
 
 class Reconcile:
-    """Keeps the maps equal to what policy and host ask for.
+    """Keeps the maps equal to what policy and host ask for. ``canary`` is the self-test's forbidden file."""
 
-    ``survey_of`` makes a survey for the paths that a policy names; ``canary`` is the self-test's forbidden file.
-    """
-
-    def __init__(
-        self, maps: Maps, survey_of: Callable[[Iterable[str]], Survey], file: StateFile, *, canary: Inode | None
-    ) -> None:
-        self._maps, self._survey_of, self._file, self._canary = maps, survey_of, file, canary
+    def __init__(self, maps: Maps, file: StateFile, *, canary: Inode | None) -> None:
+        self._maps, self._file, self._canary = maps, file, canary
         self._state = file.read()
-        self._survey: Survey | None = None
+        self._foreseen: dict[str, Container] = {}
         self._recent: dict[int, Snapshot] = {}
         self._known: Image | None = None  # exactly what the maps hold; None: something else, and everything is written
         self.snapshot: Snapshot | None = None
 
-    def load(self, policy: Policy) -> Snapshot:
-        """Put a policy in force, as a new generation, for the host as it is now. Raises EdgeError, HostError."""
-        survey = self._survey_of(paths_of(policy))
-        facts = survey.full()
+    def load(self, policy: Policy, facts: Facts) -> Snapshot:
+        """Put a policy in force, as a new generation. Raises EdgeError, HostError; then what was in force stays."""
         generation = max(self._state.generation, self._maps.config().generation) + 1
-        snapshot = self._publish(policy, facts, generation)
-        self._survey = survey
+        snapshot = self._publish(policy, self._with_foreseen(facts), generation)
         log.info("policy in force", extra={"generation": generation, "policy": policy.hash[:12]})
         return snapshot
 
-    def refresh(self, events: Iterable[DockerEvent]) -> Snapshot:
-        """Follow what Docker says has changed. Raises EdgeError, HostError; the rows then stay as they are."""
-        survey, snapshot = self._running()
-        facts = snapshot.facts
-        for event in events:
-            facts = survey.after(event)
-        return self._publish(snapshot.policy, facts, snapshot.image.generation)
+    def foresee(self, container: Container) -> Snapshot:
+        """A container has been made and may run any moment: know it by name, image and labels, before it is looked at."""
+        self._foreseen[container.id] = container
+        return self._republish(self._running().facts)
 
-    def resync(self) -> Snapshot:
-        """Read the whole host again: after the event stream was lost, events may be missing or come twice."""
-        survey, snapshot = self._running()
-        return self._publish(snapshot.policy, survey.full(), snapshot.image.generation)
+    def update(self, facts: Facts, settled: Iterable[str] = ()) -> Snapshot:
+        """Follow a look at the host. ``settled``: foreseen containers (ids) that it has looked at, gone ones too."""
+        for identity in settled:
+            self._foreseen.pop(identity, None)
+        return self._republish(facts)
 
     def at(self, generation: int) -> Snapshot | None:
         """What was in force in that generation, or what is now, if that was too long ago."""
         return self._recent.get(generation, self.snapshot)
 
-    def _running(self) -> tuple[Survey, Snapshot]:
-        if self._survey is None or self.snapshot is None:
-            raise AssertionError("refresh before load")
-        return self._survey, self.snapshot
+    def _running(self) -> Snapshot:
+        if self.snapshot is None:
+            raise AssertionError("nothing is in force yet")
+        return self.snapshot
+
+    def _with_foreseen(self, facts: Facts) -> Facts:
+        return replace(facts, containers={**self._foreseen, **facts.containers}) if self._foreseen else facts
+
+    def _republish(self, facts: Facts) -> Snapshot:
+        running = self._running()
+        return self._publish(running.policy, self._with_foreseen(facts), running.image.generation)
 
     def _publish(self, policy: Policy, facts: Facts, generation: int) -> Snapshot:
         state = self._remember(policy, facts, generation)

@@ -3,19 +3,89 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from enforcer import abi
 from enforcer.core.ids import Reserved
 from enforcer.core.model import Access, Kind, ObjectId, Verdict
 from enforcer.edges.bpf.maps import Maps
+from enforcer.runtime.canary import Finding
 from enforcer.runtime.probes import Hold
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import UNNAMED, UNPLACED
-from enforcer.sinks.metrics import CAUSES, Violation
+from enforcer.sinks.metrics import CAUSES, Reading, Violation
 
 SUPPRESSED = (abi.SUPPRESSED_BUDGET, abi.SUPPRESSED_REPEAT)
 LOST = (abi.LOST_RING, abi.LOST_COUNTS, abi.LOST_JOURNAL)
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the agent's own parts say of themselves. ``canary_time`` is Unix time, 0 before the first run."""
+
+    finding: Finding
+    canary_time: float
+    load_failures: int
+    docker: str
+    connected: bool
+    adopted: bool
+    unplaced: int
+    malformed: int
+
+
+def mechanisms(holds: tuple[Hold, ...]) -> dict[str, str]:
+    """Hook → mechanism, "none" where nothing holds it."""
+    return {h.hook: h.mechanism.name.lower() if h.mechanism else "none" for h in holds}
+
+
+def in_force(snapshot: Snapshot, holds: tuple[Hold, ...]) -> str:
+    """One line: what is in force, and by what."""
+    held = ", ".join(f"{hook} by {mechanism}" for hook, mechanism in mechanisms(holds).items())
+    n, policy = containers(snapshot), snapshot.policy
+    return (
+        f"enforcer: in force: policy {policy.hash[:12]} ({policy.mode.name.lower()}), "
+        f"{n['running']} containers running, {n['stopped']} stopped; {held}"
+    )
+
+
+def reading(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Health) -> Reading:
+    """All that a scrape shows."""
+    return Reading(
+        violations=violations(maps, snapshot),
+        lost=lost(maps),
+        suppressed=suppressed(maps, snapshot),
+        holds=mechanisms(holds),
+        containers=containers(snapshot),
+        policy=(snapshot.policy.hash, snapshot.image.generation, snapshot.policy.mode.name.lower()),
+        load_failures=health.load_failures,
+        selftest=health.finding.success,
+        canary_timestamp=health.canary_time,
+    )
+
+
+def status(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Health) -> dict[str, Any]:
+    """The answer of ``enforcer status --format json``."""
+    policy = snapshot.policy
+    return {
+        "mechanisms": mechanisms(holds),
+        "policy": {"hash": policy.hash, "generation": snapshot.image.generation, "mode": policy.mode.name.lower()},
+        "containers": [
+            {"name": c.name, "id": c.id, "running": bool(c.pid), "networks": [a.network for a in c.attachments]}
+            for c in sorted(snapshot.facts.containers.values(), key=lambda c: c.name)
+        ],
+        "degraded": degraded(snapshot, holds),
+        "counts": counts(maps),
+        "selftest": {
+            "success": health.finding.success,
+            "failures": health.finding.failures,
+            "timestamp": health.canary_time,
+        },
+        "docker": {"address": health.docker, "connected": health.connected},
+        "adopted": health.adopted,
+        "unplaced": health.unplaced,
+        "malformed": health.malformed,
+    }
 
 
 def object_name(found: ObjectId) -> str:
