@@ -110,6 +110,12 @@ class Agent:
         assert self._child
         self._child.send_signal(number)
 
+    def pause(self) -> None:
+        """SIGSTOP, and wait until it stands still."""
+        self.signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{self.pid}/stat")
+        self.await_that("the agent to stand still", lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         self.signal(signal.SIGKILL)
@@ -141,8 +147,8 @@ class Agent:
 
     def ask(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run another command of the enforcer to its end."""
-        options = {"env": self.environment, "timeout": 60, "check": False} | options
-        return subprocess.run([*self.inside, ENFORCER, *words], capture_output=True, text=True, **options)
+        options = {"env": self.environment, "timeout": 60} | options
+        return subprocess.run([*self.inside, ENFORCER, *words], check=False, capture_output=True, text=True, **options)
 
     def status(self) -> dict[str, Any]:
         """What ``status --format json`` prints, asked without starting a program."""

@@ -37,9 +37,10 @@ class Containers:
         """A running container, without a network unless one is given; the base image sleeps unless told otherwise."""
         if "network" not in options:
             options.setdefault("network_mode", "none")
+        options.setdefault("init", True)
         image = options.pop("image", self.images.base)
         words = list(command) or (["sleep", "infinity"] if image == self.images.base else None)
-        self._made.append(container := self.client.containers.create(image, words, init=True, **options))
+        self._made.append(container := self.client.containers.create(image, words, **options))
         container.start()
         container.reload()
         return container

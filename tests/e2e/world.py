@@ -17,7 +17,7 @@ OFFENDER = Path(__file__).parents[1] / "offender.py"
 VOLUMES = ("alpha-data", "alpha-config", "beta-data", "worker-1-data", "worker-2-data")
 NETWORK = "ground"
 INTERNAL = "cell"
-SECRET = "secret"
+CONTENT = "nobody else's business"
 
 MORE = b"""
 version: 1
@@ -59,7 +59,7 @@ class World:
         self.client.networks.create(INTERNAL, internal=True, labels=labels)
         for name in VOLUMES:
             made = self.client.volumes.create(name, labels=labels)
-            Path(made.attrs["Mountpoint"], "f").write_text(SECRET)
+            Path(made.attrs["Mountpoint"], "f").write_text(CONTENT)
         for name in ("alpha", "beta", "stranger", "watched"):
             self.start(name)
 
