@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -84,12 +85,11 @@ class Agent:
         os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
         self._control = Control(self._settings.socket, self._answer)
         self._probes = Probes(self._settings.pins, self._source, mechanism=self._settings.mechanism)
-        try:
+        with ExitStack() as failing:
+            failing.callback(self._probes.give_up)
             self._put_in_force()
             self._start_loops()
-        except BaseException:
-            self._probes.give_up()
-            raise
+            failing.pop_all()
 
     def _put_in_force(self) -> None:
         self._reconcile = Reconcile(self._probes.maps, self._file, canary=self._canary.inode())

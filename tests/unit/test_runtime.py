@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import pytest
 from enforcer import abi
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice
 from enforcer.core.ids import Reserved
-from enforcer.core.image import Image, Table
+from enforcer.core.image import Image, Table, docker_id
 from enforcer.core.model import Attachment, Container, DataObject, Facts, Hook, Inode, Mechanism, Network, Verdict
 from enforcer.core.plan import Delete, Op, Publish, Put
 from enforcer.edges.dockerd import DockerEvent
-from enforcer.errors import AbiError, EdgeError
-from enforcer.runtime.follow import RETRIES, Follower, Reload, Resync
+from enforcer.errors import AbiError, EdgeError, EnforcerError
+from enforcer.runtime.follow import RETRIES, Reload, Resync, Surveyor, Writer
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.reconcile import Reconcile
 from enforcer.runtime.records import UNNAMED, Records, path_of
@@ -82,77 +81,92 @@ class FakeMaps:
         self.lost[subject, cause] = self.lost.get((subject, cause), 0) + n
 
 
-class FakeSurvey:
-    """A host that is what it is told to be."""
+World = tuple[Reconcile, FakeMaps]
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
 
-    def full(self) -> Facts:
-        """The facts."""
-        return self.facts
-
-    def after(self, event: DockerEvent) -> Facts:
-        """The facts."""
-        return self.facts
+def reconcile_in(directory: Path, maps: FakeMaps | None = None) -> Reconcile:
+    """A reconcile over fakes, with its state in ``directory``."""
+    return Reconcile(maps or FakeMaps(), StateFile(directory), canary=None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> tuple[Reconcile, FakeMaps, FakeSurvey]:
-    """A reconcile over fakes."""
-    maps, survey = FakeMaps(), FakeSurvey(FACTS)
-    return Reconcile(maps, lambda paths: survey, StateFile(tmp_path), canary=None), maps, survey  # type: ignore[arg-type,return-value]
+def world(tmp_path: Path) -> World:
+    """A reconcile and the maps that it writes."""
+    maps = FakeMaps()
+    return reconcile_in(tmp_path, maps), maps
 
 
-def test_load_publishes_a_generation(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+def test_load_publishes_a_generation(world: World) -> None:
     """After a load the maps hold exactly the image, and its generation is live; the next load has the next number."""
-    reconcile, maps, _ = world
-    image = reconcile.load(policy()).image
+    reconcile, maps = world
+    image = reconcile.load(policy(), FACTS).image
     assert maps.tables == image.tables
     assert maps.generation == image.generation == 1
-    assert reconcile.load(policy(b"version: 1\nmode: monitor\n")).image.generation == 2
+    assert reconcile.load(policy(b"version: 1\nmode: monitor\n"), FACTS).image.generation == 2
     assert {key.generation for key in maps.tables[Table.ROWS]} == {2}
 
 
-def test_refresh_changes_only_what_changed(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
-    """A new container costs its own rows; a resync without change costs nothing."""
-    reconcile, maps, survey = world
-    reconcile.load(policy())
-    before, survey.facts = maps.applied, GROWN
-    image = reconcile.refresh([DockerEvent("container", "create", BETA, "beta", 1)]).image
+def test_update_changes_only_what_changed(world: World) -> None:
+    """A new container costs its own rows; a look that finds nothing new costs nothing."""
+    reconcile, maps = world
+    reconcile.load(policy(), FACTS)
+    before = maps.applied
+    image = reconcile.update(GROWN).image
     assert 0 < maps.applied - before < 10
     assert maps.tables == image.tables
     before = maps.applied
-    reconcile.resync()
+    reconcile.update(GROWN)
     assert maps.applied == before
 
 
+def test_a_foreseen_container_is_prepared_until_it_has_been_looked_at(world: World) -> None:
+    """It is known from its create event on; looks that came too early do not forget it; the look at it settles it."""
+    reconcile, maps = world
+    reconcile.load(policy(), FACTS)
+    key = docker_id(BETA)
+    reconcile.foresee(Container(BETA, "beta"))
+    assert key in maps.tables[Table.PREPARED]
+    reconcile.update(FACTS)
+    assert key in maps.tables[Table.PREPARED]
+    reconcile.load(policy(b"version: 1\nmode: monitor\n"), FACTS)
+    assert key in maps.tables[Table.PREPARED]
+    reconcile.update(GROWN, [BETA])
+    assert key in maps.tables[Table.PREPARED]
+    reconcile.update(FACTS)
+    assert key not in maps.tables[Table.PREPARED]
+
+
+def test_a_foreseen_container_that_never_was_is_forgotten(world: World) -> None:
+    """A container that is gone when it is looked at leaves nothing."""
+    reconcile, maps = world
+    reconcile.load(policy(), FACTS)
+    reconcile.foresee(Container(BETA, "beta"))
+    image = reconcile.update(FACTS, [BETA]).image
+    assert docker_id(BETA) not in maps.tables[Table.PREPARED]
+    assert maps.tables == image.tables
+
+
 @pytest.mark.parametrize("stop", range(1, 8))
-def test_a_failure_between_operations_is_repaired(world: tuple[Reconcile, FakeMaps, FakeSurvey], stop: int) -> None:
-    """Wherever the kernel refuses in the middle of a plan, the next resync leaves exactly the image."""
-    reconcile, maps, survey = world
-    reconcile.load(policy())
-    survey.facts, maps.fail_at = GROWN, maps.applied + stop
+def test_a_failure_between_operations_is_repaired(world: World, stop: int) -> None:
+    """Wherever the kernel refuses in the middle of a plan, the next look leaves exactly the image."""
+    reconcile, maps = world
+    reconcile.load(policy(), FACTS)
+    maps.fail_at = maps.applied + stop
     try:
-        reconcile.resync()
+        reconcile.update(GROWN)
     except EdgeError:
-        survey.facts = FACTS  # meanwhile the container is gone again
-        reconcile.resync()
+        reconcile.update(FACTS)  # meanwhile the container is gone again
         assert reconcile.snapshot
-        assert {t: r for t, r in maps.tables.items() if t is not Table.CGROUPS} == {
-            t: r for t, r in reconcile.snapshot.image.tables.items() if t is not Table.CGROUPS
-        }
+        kept = {t: r for t, r in maps.tables.items() if t is not Table.CGROUPS}
+        assert kept == {t: r for t, r in reconcile.snapshot.image.tables.items() if t is not Table.CGROUPS}
     else:
-        assert stop > maps.applied - maps.fail_at  # the plan was shorter than that
+        assert maps.applied < maps.fail_at  # the plan was shorter than that
 
 
 def test_numbers_outlive_the_agent(tmp_path: Path) -> None:
     """A second agent gives the same containers the same numbers, and generations go on."""
-    first = Reconcile(FakeMaps(), lambda paths: FakeSurvey(FACTS), StateFile(tmp_path), canary=None)  # type: ignore[arg-type,return-value]
-    second = Reconcile(FakeMaps(), lambda paths: FakeSurvey(FACTS), StateFile(tmp_path), canary=None)  # type: ignore[arg-type,return-value]
-    one = first.load(policy())
-    second = Reconcile(FakeMaps(), lambda paths: FakeSurvey(FACTS), StateFile(tmp_path), canary=None)  # type: ignore[arg-type,return-value]
-    two = second.load(policy())
+    one = reconcile_in(tmp_path).load(policy(), FACTS)
+    two = reconcile_in(tmp_path).load(policy(), FACTS)
     assert one.state.ids == two.state.ids
     assert (one.image.generation, two.image.generation) == (1, 2)
 
@@ -179,10 +193,10 @@ def record(**fields: Any) -> abi.CEvent:
     return found
 
 
-def test_a_file_record_becomes_an_event(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+def test_a_file_record_becomes_an_event(world: World) -> None:
     """Numbers become names, the path is put together, and the rules of the row stand on it."""
-    reconcile, maps, _ = world
-    ids = reconcile.load(policy()).state.ids
+    reconcile, maps = world
+    ids = reconcile.load(policy(), FACTS).state.ids
     text = b"leaf\0dir\0"
     found = Records(reconcile.at, maps).event(  # type: ignore[arg-type]
         record(
@@ -198,10 +212,10 @@ def test_a_file_record_becomes_an_event(world: tuple[Reconcile, FakeMaps, FakeSu
     assert (found.rule, found.time_ns, found.generation) == (("data.rules[0]",), 1000, 1)
 
 
-def test_a_connection_record_becomes_an_event(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+def test_a_connection_record_becomes_an_event(world: World) -> None:
     """An external attempt is told by address, port and the network that it would have left."""
-    reconcile, maps, _ = world
-    ids = reconcile.load(policy()).state.ids
+    reconcile, maps = world
+    ids = reconcile.load(policy(), FACTS).state.ids
     raw = record(
         subject=ids.subject(ALPHA), object=ids.network("n1"), class_=abi.EXTERNAL, hook=Hook.CONNECT4,
         mechanism=Mechanism.CGROUP, verdict=Verdict.DENIED, mode=1, asked=8, port=443, protocol=6,
@@ -212,12 +226,11 @@ def test_a_connection_record_becomes_an_event(world: tuple[Reconcile, FakeMaps, 
     assert found.attempt == NetAttempt("203.0.113.10", 443, 6, network="inner", external=True)
 
 
-def test_names_of_containers_that_are_gone(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+def test_names_of_containers_that_are_gone(world: World) -> None:
     """A record that comes after its container has gone still has its name; one of nobody's is unnamed."""
-    reconcile, maps, survey = world
-    ids = reconcile.load(policy()).state.ids
-    survey.facts = Facts(networks=FACTS.networks, objects=FACTS.objects)
-    reconcile.resync()
+    reconcile, maps = world
+    ids = reconcile.load(policy(), FACTS).state.ids
+    reconcile.update(Facts(networks=FACTS.networks, objects=FACTS.objects))
     common = {"class_": abi.DATA, "hook": Hook.OPEN, "mechanism": Mechanism.LSM, "verdict": 2, "mode": 1, "asked": 1}
     records = Records(reconcile.at, maps)  # type: ignore[arg-type]
     gone = records.event(record(subject=ids.subject(ALPHA), **common), 0)
@@ -227,10 +240,10 @@ def test_names_of_containers_that_are_gone(world: tuple[Reconcile, FakeMaps, Fak
     assert (gone.who.name, gone.who.image, unnamed.who.name) == ("alpha", "bb:1", UNNAMED)
 
 
-def test_values_that_the_contract_lacks_are_refused(world: tuple[Reconcile, FakeMaps, FakeSurvey]) -> None:
+def test_values_that_the_contract_lacks_are_refused(world: World) -> None:
     """An unknown enum value or an impossible length is our bug: it is never guessed."""
-    reconcile, maps, _ = world
-    reconcile.load(policy())
+    reconcile, maps = world
+    reconcile.load(policy(), FACTS)
     with pytest.raises(AbiError):
         Records(reconcile.at, maps).event(record(class_=abi.DATA, hook=99, mechanism=1, mode=1), 0)  # type: ignore[arg-type]
     with pytest.raises(AbiError):
@@ -286,10 +299,10 @@ class FakeJournal:
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_what_is_read_is_kept_or_counted(world: tuple[Reconcile, FakeMaps, FakeSurvey], broken: bool) -> None:
+def test_what_is_read_is_kept_or_counted(world: World, broken: bool) -> None:
     """The ring gets its place back only after the journal has the batch; a batch that it refuses is counted as lost."""
-    reconcile, maps, _ = world
-    ids = reconcile.load(policy()).state.ids
+    reconcile, maps = world
+    ids = reconcile.load(policy(), FACTS).state.ids
     common = {"class_": abi.DATA, "hook": Hook.OPEN, "mechanism": Mechanism.LSM, "verdict": 2, "mode": 1, "asked": 1}
     ring = FakeRing(
         [
@@ -310,51 +323,95 @@ def test_what_is_read_is_kept_or_counted(world: tuple[Reconcile, FakeMaps, FakeS
     assert maps.lost == ({(subject, abi.LOST_JOURNAL): 3} if broken else {})
 
 
-class FailingReconcile:
-    """Fails as often as it is told to."""
+class FakeSurvey:
+    """A host whose looks are counted, and fail as often as they are told to."""
 
-    def __init__(self, failures: int) -> None:
-        self.failures, self.calls = failures, []
+    def __init__(self, failures: int = 0) -> None:
+        self.failures, self.looks = failures, []
 
-    def resync(self) -> None:
-        """Count, and fail."""
-        self.calls.append("resync")
-        self._fail()
+    def full(self) -> Facts:
+        """Everything."""
+        return self._look("full")
 
-    def refresh(self, events: list[DockerEvent]) -> None:
-        """Count, and fail."""
-        self.calls.append("refresh")
-        self._fail()
+    def after(self, event: DockerEvent) -> Facts:
+        """What an event concerns."""
+        return self._look(event.kind)
 
-    def _fail(self) -> None:
+    def _look(self, what: str) -> Facts:
+        self.looks.append(what)
         if self.failures:
             self.failures -= 1
             raise EdgeError("docker is busy")
+        return FACTS
 
 
-@pytest.mark.parametrize(("failures", "calls"), [(0, 1), (2, 3), (1000, RETRIES + 1)])
-def test_failures_are_retried_but_not_for_ever(failures: int, calls: int) -> None:
-    """A failed refresh becomes a resync, a bounded number of times; the loop stays alive."""
-    reconcile, messages = FailingReconcile(failures), queue.SimpleQueue()
-    follower = Follower(reconcile, messages, reload=lambda: None, published=lambda: None)  # type: ignore[arg-type]
-    follower._act([DockerEvent("container", "start", ALPHA, "alpha", 1)])
-    while not messages.empty():
-        follower._act([messages.get()])
-    assert len(reconcile.calls) == calls
-    assert reconcile.calls[1:] == ["resync"] * (calls - 1)
+def event(kind: str) -> DockerEvent:
+    """Something of that kind has started."""
+    return DockerEvent(kind, "start", ALPHA, "alpha", 1)
 
 
-def test_messages_are_taken_together() -> None:
-    """Many events are one refresh; a resync among them covers them; a reload is done first; None ends the loop."""
-    reconcile, messages, done = FailingReconcile(0), queue.SimpleQueue(), []
-    for message in (DockerEvent("container", "start", ALPHA, "alpha", 1), Reload(), Resync(), None):
-        messages.put(message)
-    follower = Follower(
-        reconcile, messages, reload=lambda: done.append("reload"), published=lambda: done.append("published")
-    )  # type: ignore[arg-type]
-    follower.run()
-    assert (reconcile.calls, done) == ([], [])  # the end was asked for before anything was done
-    for message in (DockerEvent("container", "start", ALPHA, "alpha", 1), Reload(), Resync()):
-        messages.put(message)
-    follower._act([messages.get() for _ in range(3)])
-    assert (reconcile.calls, done) == (["resync"], ["reload", "published"])
+def surveyor(survey: FakeSurvey, *messages: object, replaced: FakeSurvey | None = None) -> list[frozenset[str]]:
+    """Let a surveyor work off messages that are there already, and those that it gives itself; what it found settled."""
+    found: list[frozenset[str]] = []
+    made = Surveyor(survey, found=lambda facts, settled: found.append(settled), reload=lambda: replaced)  # type: ignore[arg-type,return-value]
+    batch = list(messages)
+    while batch:
+        made._act(batch)  # type: ignore[arg-type]
+        batch = [] if made._messages.empty() else [made._messages.get()]
+    return found
+
+
+@pytest.mark.parametrize(("failures", "looks"), [(0, 1), (2, 3), (1000, RETRIES + 1)])
+def test_failed_looks_are_repeated_but_not_for_ever(failures: int, looks: int) -> None:
+    """A failed look becomes a full one, a bounded number of times; the loop stays alive."""
+    survey = FakeSurvey(failures)
+    found = surveyor(survey, event("container"))
+    assert survey.looks == ["container", *["full"] * (looks - 1)]
+    assert len(found) == (failures < RETRIES)
+
+
+def test_events_are_looked_at_together() -> None:
+    """Volumes and networks come first, so that they are protected before the container that uses them runs."""
+    survey = FakeSurvey()
+    found = surveyor(survey, event("container"), event("volume"), event("network"))
+    assert survey.looks == ["volume", "network", "container"]
+    assert found == [frozenset({ALPHA})]
+
+
+def test_a_resync_covers_the_events_before_it() -> None:
+    """A full look settles what the events would have."""
+    survey = FakeSurvey()
+    assert surveyor(survey, event("container"), Resync()) == [frozenset({ALPHA})]
+    assert survey.looks == ["full"]
+
+
+def test_a_reload_looks_with_the_new_policys_eyes() -> None:
+    """After a reload the new survey, which knows the new policy's paths, is the one that looks."""
+    old, new = FakeSurvey(), FakeSurvey()
+    surveyor(old, Reload(), event("volume"), replaced=new)
+    assert (old.looks, new.looks) == ([], ["volume"])
+
+
+def test_the_end_is_not_delayed_by_what_waits() -> None:
+    """When the agent stops, messages that still wait are dropped."""
+    survey = FakeSurvey()
+    made = Surveyor(survey, found=lambda facts, settled: None, reload=lambda: None)  # type: ignore[arg-type]
+    for message in (event("container"), None):
+        made.put(message)
+    made.run()
+    assert survey.looks == []
+
+
+def test_the_writer_goes_on_after_a_failure() -> None:
+    """A task that fails is told of, and the next one is done."""
+    failures: list[EnforcerError] = []
+    done: list[int] = []
+    writer = Writer(failures.append)
+
+    def refuse() -> None:
+        raise EdgeError("no")
+
+    for task in (refuse, lambda: done.append(1), None):
+        writer.put(task)
+    writer.run()
+    assert ([str(f) for f in failures], done) == (["no"], [1])
