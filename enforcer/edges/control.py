@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import socketserver
@@ -25,7 +26,10 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 class Control:
-    """Serves ``answer`` at ``path`` in a thread of its own until ``close``. Raises ``HostError`` if it cannot listen."""
+    """Serves ``answer`` at ``path`` in a thread of its own until ``close``.
+
+    Raises ``HostError`` if it cannot listen, or if another agent does: the directory is locked as long as one serves there.
+    """
 
     def __init__(self, path: Path, answer: Answer) -> None:
         class Handler(socketserver.StreamRequestHandler):
@@ -35,11 +39,13 @@ class Control:
                 self.wfile.write(msgspec.json.encode(_answered(answer, self.rfile.readline(LONGEST))) + b"\n")
 
         self._path = path
+        self._held = _locked(path.parent)
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
             self._server = _Server(str(path), Handler)
         except OSError as e:
+            os.close(self._held)
             raise HostError(f"cannot listen at {path} ({e.strerror or e}): choose --run elsewhere") from e
         finally:
             os.umask(before)
@@ -51,6 +57,20 @@ class Control:
         self._server.shutdown()
         self._server.server_close()
         self._path.unlink(missing_ok=True)
+        os.close(self._held)
+
+
+def _locked(directory: Path) -> int:
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        raise HostError(f"cannot open {directory} ({e.strerror}): choose --run elsewhere") from e
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(fd)
+        raise HostError(f"another agent runs in {directory}: stop it first, or choose --run elsewhere") from e
+    return fd
 
 
 def _answered(answer: Answer, line: bytes) -> dict[str, Any]:
