@@ -82,7 +82,7 @@ def test_killed_while_violations_go_on(agent: Agent, world: World) -> None:
     """Violations without a pause while the agent is killed and started again: each is counted once and recorded once."""
     before = agent.mark()
     container = world.client.containers.get("watched")
-    loop = "n=0; while [ ! -e /tmp/enough ]; do : < /alpha-data/f; n=$((n+1)); usleep 2000; done; echo $n"
+    loop = "n=0; while [ ! -e /srv/enough ]; do : < /alpha-data/f; n=$((n+1)); usleep 2000; done; echo $n"
     execution = world.client.api.exec_create(container.id, ["sh", "-c", loop])["Id"]
     said = world.client.api.exec_start(execution, stream=True)
     agent.await_events(before, 1)
@@ -91,13 +91,13 @@ def test_killed_while_violations_go_on(agent: Agent, world: World) -> None:
     agent.await_that(
         "a record of the new agent's", lambda: bool(agent.events(agent.notices("policy-loaded")[-1].sequence))
     )
-    assert world.run(container, "touch", "/tmp/enough").status == 0
+    assert world.run(container, "touch", "/srv/enough").status == 0
     rounds = int(b"".join(said))
     labels = {"container": "watched", "object": "alpha-data", "access": "read", "action": "observed"}
     assert agent.rise(before) == {sample(DATA, **labels): rounds}
     agent.await_that("every record", lambda: sum(e.count for e in agent.events(before.sequence)) >= rounds)
     assert sum(e.count for e in agent.events(before.sequence)) == rounds
-    world.run(container, "rm", "/tmp/enough")
+    world.run(container, "rm", "/srv/enough")
 
 
 def test_sigterm_ends_it_cleanly_and_unload_undoes_it(agent: Agent, world: World) -> None:
@@ -132,17 +132,22 @@ def test_unload_is_refused_while_an_agent_runs(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shared", "said"), [("journal", "another agent writes to the journal"), ("pins", "another agent holds the pins")]
+    ("shared", "said"),
+    [
+        ("journal", "another agent writes to the journal"),
+        ("pins", "another agent holds the pins"),
+        ("run", "another agent runs in"),
+    ],
 )
 def test_second_agent_on_the_same_place_is_refused(agent: Agent, tmp_path: Path, shared: str, said: str) -> None:
-    """Two agents on one journal or one directory of pins would undo each other: one line, status 3, the first goes on."""
+    """Two agents in one place would undo each other: the second says so in one line and ends, the first goes on."""
     before, generation = links(agent), agent.status()["policy"]["generation"]
     places = {name: str(tmp_path / name) for name in ("journal", "state", "run")}
     places |= {"pins": f"{agent.pins}-second", "policy": str(agent.policy)}
     places[shared] = dict(zip(agent.options[::2], agent.options[1::2], strict=True))[f"--{shared}"]
     words = [word for name, place in places.items() for word in (f"--{name}", place)]
     words += ["--listen", f"127.0.0.1:{agent.port + 1}", "--cgroup", f"/{agent.engine.name}"]
-    done = agent.ask("run", *words)
+    done = agent.ask("run", *words, timeout=20)
     assert done.returncode == 3
     [line] = done.stderr.splitlines()
     assert line.startswith("enforcer: ")
