@@ -154,6 +154,14 @@ class Agent:
         """What ``status --format json`` prints, asked without starting a program."""
         return ask(self.directory / "run" / "control.sock", {"command": "status"})
 
+    def matrix(self) -> dict[str, Any]:
+        """The matrix in force."""
+        return ask(self.directory / "run" / "control.sock", {"command": "matrix"})
+
+    def networks_of(self, name: str) -> list[str]:
+        """The networks that the agent knows a container to be on."""
+        return [network for c in self.status()["containers"] if c["name"] == name for network in c["networks"]]
+
     def metrics(self) -> dict[Sample, float]:
         """Every sample of a scrape."""
         families = text_string_to_metric_families(self.engine.namespace.get("/metrics", self.port))
