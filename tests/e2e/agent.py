@@ -57,7 +57,7 @@ class Agent:
         mount_filesystems()
         self.engine, self.directory, self.port = engine, directory, port
         self.policy = directory / "policy"
-        self.policy.mkdir(parents=True)
+        self.policy.mkdir(parents=True, exist_ok=True)
         self.pins = BPFFS / f"enforcer-e2e-{engine.name}-{directory.name}"
         self.journal, self.log, self.said = (directory / name for name in ("journal", "log", "said"))
         self._child: subprocess.Popen[bytes] | None = None
@@ -161,6 +161,10 @@ class Agent:
     def networks_of(self, name: str) -> list[str]:
         """The networks that the agent knows a container to be on."""
         return [network for c in self.status()["containers"] if c["name"] == name for network in c["networks"]]
+
+    def runs(self, name: str) -> bool:
+        """Whether the agent knows a container of that name to run."""
+        return any(c["running"] for c in self.status()["containers"] if c["name"] == name)
 
     def metrics(self) -> dict[Sample, float]:
         """Every sample of a scrape."""
