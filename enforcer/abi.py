@@ -21,9 +21,8 @@ MAX_RANGES = 15
 PATH_CUT = 0x8000
 
 TOO_DEEP, DETACHED = 1, 2  # enum enf_unplaced
-LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT, LOST_UNJUDGED, LOST_JOURNAL = range(
-    1, 7
-)  # enum enf_cause
+LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
+LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS = 5, 6, 7
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
 
 
@@ -37,7 +36,12 @@ S = TypeVar("S", bound=Record)
 class Config(Record):
     """struct enf_config"""
 
-    _fields_ = (("generation", c_uint32), ("host_mnt_ns", c_uint32), ("tracepoint_hooks", c_uint32), ("pad", c_uint32))
+    _fields_ = (
+        ("generation", c_uint32),
+        ("host_mnt_ns", c_uint32),
+        ("tracepoint_hooks", c_uint32),
+        ("instance", c_uint32),
+    )
 
 
 class Subject(Record):

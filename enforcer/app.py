@@ -6,14 +6,11 @@ import logging
 import os
 import signal
 import time
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from enforcer.core.matrix import matrix, plain
 from enforcer.core.model import Container, Facts, Mechanism, Policy
-from enforcer.core.parse import parse
-from enforcer.edges import policyfile
 from enforcer.edges.bpf.loader import Source, probes_directory
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.cgroup import Cgroups
@@ -22,30 +19,27 @@ from enforcer.edges.directory import private
 from enforcer.edges.dockerd import Dockerd, DockerEvent
 from enforcer.edges.http import Scrape, Tls
 from enforcer.edges.journal import Journal
-from enforcer.edges.policyfile import fingerprint
+from enforcer.edges.policyfile import fingerprint, load
 from enforcer.edges.systemd import notify
-from enforcer.errors import EdgeError, EnforcerError, HostError, PolicyError, UsageError
+from enforcer.errors import AbiError, ContainerGone, EdgeError, EnforcerError, HostError, PolicyError, UsageError
 from enforcer.runtime import report
 from enforcer.runtime.canary import Canary, Finding
 from enforcer.runtime.facts import Survey
-from enforcer.runtime.follow import DockerFollower, Message, Reload, Surveyor, Writer
+from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.probes import Probes
 from enforcer.runtime.reconcile import Reconcile, Snapshot, paths_of
 from enforcer.runtime.records import Records
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
-from enforcer.settings import CANARY_S, DEFAULT_PARENT, DRAIN_S, WATCH_S, Settings
+from enforcer.settings import CANARY_S, DRAIN_S, WATCH_S, Settings, default_parent
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
 
 log = logging.getLogger(__name__)
 
 
-def read_policy(settings: Settings) -> Policy:
-    """The policy that the settings name, with their mode. Raises ``PolicyError`` with every mistake."""
-    policy = parse(policyfile.read(settings.policy))
-    return replace(policy, mode=settings.mode) if settings.mode is not None else policy
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 class Agent:
@@ -58,13 +52,14 @@ class Agent:
             )
         self._settings = settings
         self._fingerprint = fingerprint(settings.policy)  # before it is read: a change in between is not missed
-        self._policy = read_policy(settings)
+        self._policy = load(settings.policy, settings.mode)
         self._source = Source.of(probes_directory())
         self._cgroups = Cgroups()
         self._dockerd = Dockerd(settings.docker)
-        self._parent = settings.cgroup or DEFAULT_PARENT[self._dockerd.engine().cgroup_driver]
+        self._parent = settings.cgroup or default_parent(self._dockerd.engine().cgroup_driver)
         private(settings.run, "--run")
         self._file = StateFile(settings.state)
+        self._state = self._file.read()
         self._scrape = Scrape(settings.listen, tls)
         self._journal = JournalSink(journal := Journal(settings.journal))
         self._recovered = journal.recovered
@@ -72,7 +67,7 @@ class Agent:
         self._load_failures = 0
         self._finding = Finding({"canary": "it has not run yet"})
         self._canary_time = 0.0
-        self._covered: set[int] = set()
+        self._covered: set[str] = set()
         self._ready = False
 
     def start(self) -> None:
@@ -84,7 +79,9 @@ class Agent:
         self._cgroups.ensure(self._parent)
         os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
         self._control = Control(self._settings.socket, self._answer)
-        self._probes = Probes(self._settings.pins, self._source, mechanism=self._settings.mechanism)
+        self._probes = Probes(
+            self._settings.pins, self._source, instance=self._state.instance, mechanism=self._settings.mechanism
+        )
         with ExitStack() as failing:
             failing.callback(self._probes.give_up)
             self._put_in_force()
@@ -92,7 +89,7 @@ class Agent:
             failing.pop_all()
 
     def _put_in_force(self) -> None:
-        self._reconcile = Reconcile(self._probes.maps, self._file, canary=self._canary.inode())
+        self._reconcile = Reconcile(self._probes.maps, self._file, self._state, canary=self._canary.inode())
         survey = self._survey(self._policy)
         self._reconcile.load(self._policy, survey.full())
         self._probes.attach(self._cgroups, [self._parent], self._prove)
@@ -102,13 +99,15 @@ class Agent:
         self._reconcile.update(survey.full())
         self._cover()
         self._probes.commit()
-        self._surveyor = Surveyor(survey, found=self._found, reload=self._reload)
+        self._surveyor = Surveyor(
+            survey, found=self._found, reload=self._reload, stopped=self._supervisor.stopping.wait
+        )
         self._writer = Writer(self._surveyor.failed)
 
     def _start_loops(self) -> None:
-        records = Records(self._reconcile.at, self._probes.open_maps())
+        records = Records(self._reconcile.at, self._probes.open_maps(), self._cgroups)
         self._pipeline = Pipeline(
-            self._probes.ring(), self._probes.open_maps(), records, self._journal, born=self._on_born
+            self._probes.rings(), self._probes.open_maps(), records, self._journal, born=self._on_born
         )
         self._records = records
         self._announce()
@@ -116,7 +115,6 @@ class Agent:
         self._supervisor.start("survey", self._surveyor.run)
         self._supervisor.start("docker", self._docker.run)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
-        self._supervisor.every("watch", WATCH_S, self._watch)
         self._scan_maps, self._status_maps = self._probes.open_maps(), self._probes.open_maps()
         self._canary_maps = self._probes.open_maps()
         self._check()
@@ -125,20 +123,24 @@ class Agent:
 
     def wait(self) -> None:
         """Serve until SIGTERM or SIGINT, or until a part fails (then that error is raised)."""
-        signal.signal(signal.SIGHUP, lambda *_: self._surveyor.put(Reload()))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._supervisor.stopping.set())
         self._ready = True
         notify("READY=1")
         print(report.in_force(self._snapshot(), self._probes.holds), flush=True)
-        self._supervisor.stopping.wait()
+        while not self._supervisor.stopping.is_set():
+            received = signal.sigtimedwait(SIGNALS, WATCH_S)
+            if received is None:
+                self._watch()
+            elif received.si_signo == signal.SIGHUP:
+                self._surveyor.put(Reload())
+            else:
+                break
         notify("STOPPING=1")
 
     def stop(self) -> None:
         """End every loop, write what is left to the journal. The programs stay pinned and go on: ``unload`` removes them."""
         self._docker.close()
         self._surveyor.put(None)
-        self._writer.put(None)
+        self._writer.end()
         self._pipeline.notice("stopped", "the agent stops; what it has put in force stays in force")
         self._supervisor.stop()
         self._pipeline.drain()
@@ -147,7 +149,7 @@ class Agent:
         self._journal.close()
         self._dockerd.close()
         if self._supervisor.failure:
-            raise self._supervisor.failure
+            raise AbiError(f"a part of the agent failed: {self._supervisor.failure}") from self._supervisor.failure
 
     def _snapshot(self) -> Snapshot:
         if self._reconcile.snapshot is None:
@@ -162,16 +164,19 @@ class Agent:
 
     def _cover(self) -> None:
         """Attach the network programs to the parents of containers that live elsewhere than below Docker's default."""
-        running = {c.pid: c for c in self._snapshot().facts.containers.values() if c.pid}
-        fresh = [self._cgroups.of_pid(pid) for pid in running.keys() - self._covered]
-        self._probes.cover(self._cgroups, self._cgroups.parents(fresh))
+        running = {c.id: c.pid for c in self._snapshot().facts.containers.values() if c.pid}
+        places = []
+        for identity in running.keys() - self._covered:
+            with suppress(ContainerGone):
+                places.append(self._cgroups.of_pid(running[identity]))
+        self._probes.cover(self._cgroups, self._cgroups.parents(places))
         self._covered = set(running)
 
     def _hear(self, message: Message) -> None:
         """An event of Docker's: a new container is made known at once, then looked at."""
         if isinstance(message, DockerEvent) and (message.kind, message.action) == ("container", "create"):
             made = Container(message.id, message.name, message.image, message.labels)
-            self._writer.put(lambda: self._reconcile.foresee(made))
+            self._writer.put(lambda: self._reconcile.foresee(made), Resync())
         self._surveyor.put(message)
 
     def _found(self, facts: Facts, settled: frozenset[str]) -> None:
@@ -179,7 +184,7 @@ class Agent:
             self._reconcile.update(facts, settled)
             self._cover()
 
-        self._writer.put(write)
+        self._writer.put(write, Resync())
 
     def _on_born(self, docker_id: str) -> None:
         """A container that nobody prepared has appeared: ask Docker about it now, not when its event comes."""
@@ -195,7 +200,7 @@ class Agent:
     def _reload(self) -> Survey | None:
         """Read the policy's files; the survey for what they name, or None if nothing changes. A bad file changes nothing."""
         try:
-            policy = read_policy(self._settings)
+            policy = load(self._settings.policy, self._settings.mode)
         except PolicyError as e:
             self._load_failures += 1
             for line in str(e).splitlines():
@@ -212,7 +217,7 @@ class Agent:
             self._reconcile.load(policy, facts)
             self._announce()
 
-        self._writer.put(write)
+        self._writer.put(write, Reload())
         return survey
 
     def _announce(self) -> None:
@@ -252,6 +257,8 @@ class Agent:
             docker=self._settings.docker,
             connected=self._docker.connected,
             adopted=self._probes.adopted,
+            behind=self._surveyor.behind,
+            uncovered=self._probes.uncovered,
             unplaced=self._records.unplaced,
             malformed=self._pipeline.malformed,
         )
@@ -273,7 +280,11 @@ class Agent:
 
 
 def run(settings: Settings, tls: Tls | None = None) -> None:
-    """The whole life of an agent: from nothing to in force to a clean end."""
+    """The whole life of an agent: from nothing to in force to a clean end.
+
+    Signals wait from the beginning, so that none ends a start half-way; the threads inherit that.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     agent = Agent(settings, tls)
     agent.start()
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enforcer.core.model import Mode
+from enforcer.errors import HostError
 
 POLICY = Path("/etc/enforcer/policy.yaml")
 STATE = Path("/var/lib/enforcer")
@@ -15,7 +16,16 @@ PINS = Path("/sys/fs/bpf/enforcer")
 LISTEN = "127.0.0.1:9469"
 
 DEFAULT_PARENT = {"cgroupfs": "/docker", "systemd": "/system.slice"}
-"""The cgroup that Docker puts containers in, by its cgroup driver, unless it was told otherwise."""
+
+
+def default_parent(driver: str) -> str:
+    """The cgroup that Docker puts containers in, by its cgroup driver, unless it was told otherwise. Raises ``HostError``."""
+    if driver not in DEFAULT_PARENT:
+        raise HostError(
+            f"Docker's cgroup driver is {driver or 'unknown'}: name the cgroup above the containers with --cgroup"
+        )
+    return DEFAULT_PARENT[driver]
+
 
 DRAIN_S = 0.05
 """How often the ring is read: a violation is in the journal within this and the time of one write."""

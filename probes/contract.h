@@ -68,6 +68,7 @@ enum enf_cause {                 /* why a counted violation has no record */
 	ENF_SUPPRESSED_REPEAT = 4,
 	ENF_LOST_UNJUDGED = 5,   /* a record that was no counted violation (REFUSED, BORN) found the ring full */
 	ENF_LOST_JOURNAL = 6,    /* written by the agent: the record was read, but the disk refused it */
+	ENF_LOST_SUBJECTS = 7,   /* the subjects map was full: a new cgroup is not governed; never silent */
 };
 
 #define ENF_PATH_CUT 0x8000
@@ -86,7 +87,7 @@ struct enf_config {              /* map `config`, one slot */
 	u32 generation;          /* the live policy load */
 	u32 host_mnt_ns;         /* inode number of the host's mount namespace: an exec outside it arms a subject */
 	u32 tracepoint_hooks;    /* bit 1 << enum enf_hook: what the sys_exit program answers; the rest has a better one */
-	u32 pad;
+	u32 instance;            /* random, kept in the agent's state too: whose numbers these maps speak in */
 };
 
 struct enf_subject {             /* map `subjects`: cgroup id (u64) → this */

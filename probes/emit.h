@@ -10,7 +10,7 @@ static __always_inline void enf_lose(u32 subject, u32 cause)
 	u64 one = 1, *n = losses.lookup(&key);
 
 	if (n)
-		*n += 1;
+		__sync_fetch_and_add(n, 1);  /* a preemptible kernel may run two programs in turn on one CPU */
 	else
 		losses.update(&key, &one);
 }
@@ -21,26 +21,19 @@ static __always_inline void enf_count(const struct enf_count_key *key)
 	u64 zero = 0, *n = counts.lookup_or_try_init(&k, &zero);
 
 	if (n)
-		*n += 1;
+		__sync_fetch_and_add(n, 1);
 	else
 		enf_lose(k.subject, ENF_LOST_COUNTS);
 }
 
-/* A record with all that is common to every hook, or 0 if the ring is full, which is counted. */
-static __always_inline struct enf_event *enf_begin(u32 subject, u32 generation, u8 hook, u8 mechanism)
+static __always_inline void enf_fill(struct enf_event *e, u32 subject, u8 hook, u8 mechanism)
 {
-	struct enf_event *e = events.ringbuf_reserve(sizeof(*e));
 	u64 ids = bpf_get_current_pid_tgid();
 
-	if (!e) {
-		enf_lose(subject, hook == ENF_HOOK_REFUSED || hook == ENF_HOOK_BORN ? ENF_LOST_UNJUDGED : ENF_LOST_RING);
-		return 0;
-	}
 	__builtin_memset(e, 0, __builtin_offsetof(struct enf_event, path));
 	e->ts_ns = bpf_ktime_get_boot_ns();
 	e->cgroup_id = bpf_get_current_cgroup_id();
 	e->subject = subject;
-	e->generation = generation;
 	e->count = 1;
 	e->pid = ids >> 32;
 	e->tid = (u32)ids;
@@ -48,6 +41,33 @@ static __always_inline struct enf_event *enf_begin(u32 subject, u32 generation, 
 	e->hook = hook;
 	e->mechanism = mechanism;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
+}
+
+/* A record with all that is common to every hook, or 0 if the ring is full, which is counted. */
+static __always_inline struct enf_event *enf_begin(u32 subject, u32 generation, u8 hook, u8 mechanism)
+{
+	struct enf_event *e = events.ringbuf_reserve(sizeof(*e));
+
+	if (!e) {
+		enf_lose(subject, hook == ENF_HOOK_BORN ? ENF_LOST_UNJUDGED : ENF_LOST_RING);
+		return 0;
+	}
+	enf_fill(e, subject, hook, mechanism);
+	e->generation = generation;
+	return e;
+}
+
+/* The same for an attempt that something else refused, in the other ring. */
+static __always_inline struct enf_event *enf_attempts_begin(u32 subject)
+{
+	struct enf_event *e = attempts.ringbuf_reserve(sizeof(*e));
+
+	if (!e) {
+		enf_lose(subject, ENF_LOST_UNJUDGED);
+		return 0;
+	}
+	enf_fill(e, subject, ENF_HOOK_REFUSED, ENF_BY_MOUNT);
+	e->generation = enf_generation();
 	return e;
 }
 

@@ -129,11 +129,17 @@ KMOD_RET(security_unix_stream_connect, struct sock *sock, struct sock *other, st
  * Something else refused an open: a read-only mount (the guide mounts config volumes so) or the file's own mode. The attempt
  * is still one; only its path is known, so the agent judges it: nothing is decided here.
  */
-static __always_inline void enf_refused(struct enf_subject *s, int dirfd, u32 asked, long error, const void *path, bool of_user)
+static __always_inline void enf_refused(struct enf_subject *s, int dirfd, u32 flags, long error, const void *path, bool of_user)
 {
-	struct enf_event *e = enf_begin(s->id, enf_generation(), ENF_HOOK_REFUSED, ENF_BY_MOUNT);
+	struct enf_event *e;
+	u32 asked = enf_access_of((flags + 1) & 3, flags);
 	long n;
 
+	if (flags & ENF_O_CREAT)
+		asked |= ENF_WRITE;          /* a file that is to be made is a write, whatever it is opened for */
+	if (flags & ENF_O_PATH)
+		return;
+	e = enf_attempts_begin(s->id);
 	if (!e)
 		return;
 	e->error = error;
@@ -142,7 +148,7 @@ static __always_inline void enf_refused(struct enf_subject *s, int dirfd, u32 as
 	e->asked = asked;
 	n = of_user ? bpf_probe_read_user_str(e->path, ENF_PATH, path) : bpf_probe_read_kernel_str(e->path, ENF_PATH, path);
 	e->path_len = n > 0 && n < ENF_PATH ? n : ENF_PATH_CUT | ENF_PATH;
-	enf_end(e);
+	attempts.ringbuf_submit(e, ENF_RING_QUIET);
 }
 
 /* An open returns to whoever asked for it (open, openat, openat2, creat, exec, io_uring). */
@@ -158,6 +164,6 @@ KRETFUNC_PROBE(do_filp_open, int dirfd, struct filename *name, struct open_flags
 	if (!s)
 		return 0;
 	flags = ENF_GET(0, how, open_flag);
-	enf_refused(s, dirfd, enf_access_of((flags + 1) & 3, flags), error, ENF_GET(0, name, name), false);
+	enf_refused(s, dirfd, flags, error, ENF_GET(0, name, name), false);
 	return 0;
 }

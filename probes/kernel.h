@@ -97,7 +97,10 @@ struct pt_regs {
 #define ENF_FMODE_WRITE 0x2
 #define ENF_FMODE_PATH 0x4000        /* O_PATH: the file cannot be read or written through it */
 #define ENF_FMODE_EXEC 0x20          /* __FMODE_EXEC, in f_flags */
+#define ENF_O_CREAT 0100
 #define ENF_O_TRUNC 01000
+#define ENF_O_PATH 010000000
+#define ENF_CREAT_FLAGS (01 | ENF_O_CREAT | ENF_O_TRUNC)     /* creat(2) is open(O_WRONLY | O_CREAT | O_TRUNC) */
 #define ENF_TS_COMPAT 0x0002         /* thread_info.status: a 32-bit system call is being served */
 #define ENF_AF_UNIX 1
 #define ENF_S_IFMT 0170000

@@ -31,6 +31,12 @@ static __always_inline bool enf_docker_id_of(const char *name, struct enf_docker
 	return enf_looks_hex(id);
 }
 
+static __always_inline void enf_enroll(u64 cgroup, struct enf_subject *born)
+{
+	if (subjects.update(&cgroup, born))
+		enf_lose(born->id, ENF_LOST_SUBJECTS);
+}
+
 /*
  * A cgroup is made. One under a subject's is that subject; one with a Docker id is the subject that the agent prepared at
  * Docker's create event, or unnamed. It stays pending: runc works in it before the container's first program runs.
@@ -53,7 +59,7 @@ RAW_TRACEPOINT_PROBE(cgroup_mkdir)
 	parent = subjects.lookup(&above_id);
 	if (parent) {
 		born = *parent;
-		subjects.update(&id, &born);
+		enf_enroll(id, &born);
 		return 0;
 	}
 	if (!enf_docker_id_of(ENF_GET(0, node, name), &docker))
@@ -61,7 +67,7 @@ RAW_TRACEPOINT_PROBE(cgroup_mkdir)
 	prepared_id = prepared.lookup(&docker);
 	if (prepared_id)
 		born.id = *prepared_id;
-	subjects.update(&id, &born);
+	enf_enroll(id, &born);
 
 	e = enf_begin(born.id, enf_generation(), ENF_HOOK_BORN, 0);
 	if (!e)

@@ -20,6 +20,7 @@ BPF_F_TABLE("lpm_trie", struct enf_subnet_key, u32, subnets, 8192, BPF_F_NO_PREA
 BPF_TABLE("percpu_hash", struct enf_count_key, u64, counts, 65536);
 BPF_TABLE("percpu_hash", struct enf_loss_key, u64, losses, 32768);
 BPF_TABLE("hash", u32, u64, recorded, 32768);        /* by subject, written by the agent: violations that the journal holds */
+BPF_RINGBUF_OUTPUT(attempts, 256);       /* what others refused: dear to judge and free to provoke, so it has a ring of its own */
 BPF_RINGBUF_OUTPUT(events, 2048);        /* pages: 8 MiB, some 13,000 records between two drains */
 
 #endif

@@ -14,9 +14,11 @@ struct enf_call {
 };
 
 #define ENF_AT_FDCWD (-100)
+#define ENF_SOCKETCALL_CONNECT 3     /* SYS_CONNECT of include/uapi/linux/net.h */
+#define ENF_X32_BIT 0x40000000       /* __X32_SYSCALL_BIT: the same numbers by another door */
 
 /* x86-64 system call numbers: arch/x86/entry/syscalls/syscall_64.tbl */
-static __always_inline void enf_call_64(struct pt_regs *regs, long nr, struct enf_call *c)
+static __always_inline void enf_call_64(struct pt_regs *regs, u32 nr, struct enf_call *c)
 {
 	c->what = ENF_SYS_OPEN;
 	c->dirfd = ENF_AT_FDCWD;
@@ -27,12 +29,15 @@ static __always_inline void enf_call_64(struct pt_regs *regs, long nr, struct en
 		break;
 	case 85:                     /* creat(path) */
 		c->path = ENF_GET(0, regs, di);
-		c->flags = ENF_O_TRUNC;
+		c->flags = ENF_CREAT_FLAGS;
 		break;
 	case 257:                    /* openat(dirfd, path, flags) */
 		c->flags = ENF_GET(0, regs, dx);
-		/* fallthrough */
+		c->dirfd = ENF_GET(0, regs, di);
+		c->path = ENF_GET(0, regs, si);
+		break;
 	case 437:                    /* openat2(dirfd, path, how) */
+		bpf_probe_read_user(&c->flags, sizeof(c->flags), (void *)ENF_GET(0, regs, dx));
 		c->dirfd = ENF_GET(0, regs, di);
 		c->path = ENF_GET(0, regs, si);
 		break;
@@ -49,8 +54,8 @@ static __always_inline void enf_call_64(struct pt_regs *regs, long nr, struct en
 	}
 }
 
-/* 32-bit numbers of the same calls: arch/x86/entry/syscalls/syscall_32.tbl (102 is the socketcall multiplexer) */
-static __always_inline void enf_call_32(struct pt_regs *regs, long nr, struct enf_call *c)
+/* 32-bit numbers of the same calls: arch/x86/entry/syscalls/syscall_32.tbl */
+static __always_inline void enf_call_32(struct pt_regs *regs, u32 nr, struct enf_call *c)
 {
 	c->what = ENF_SYS_OPEN;
 	c->dirfd = ENF_AT_FDCWD;
@@ -61,14 +66,25 @@ static __always_inline void enf_call_32(struct pt_regs *regs, long nr, struct en
 		break;
 	case 8:
 		c->path = ENF_GET(0, regs, bx);
-		c->flags = ENF_O_TRUNC;
+		c->flags = ENF_CREAT_FLAGS;
 		break;
 	case 295:
 		c->flags = ENF_GET(0, regs, dx);
-		/* fallthrough */
-	case 437:
 		c->dirfd = ENF_GET(0, regs, bx);
 		c->path = ENF_GET(0, regs, cx);
+		break;
+	case 437:
+		bpf_probe_read_user(&c->flags, sizeof(c->flags), (void *)ENF_GET(0, regs, dx));
+		c->dirfd = ENF_GET(0, regs, bx);
+		c->path = ENF_GET(0, regs, cx);
+		break;
+	case 102:                    /* socketcall(call, arguments) */
+		if (ENF_GET(0, regs, bx) != ENF_SOCKETCALL_CONNECT) {
+			c->what = ENF_SYS_OTHER;
+			break;
+		}
+		c->what = ENF_SYS_CONNECT;
+		bpf_probe_read_user(&c->dirfd, sizeof(c->dirfd), (void *)ENF_GET(0, regs, cx));
 		break;
 	case 342:
 		c->what = ENF_SYS_OPEN_HANDLE;
@@ -83,10 +99,10 @@ static __always_inline void enf_call_32(struct pt_regs *regs, long nr, struct en
 	}
 }
 
-static __always_inline bool enf_may_concern(long nr)
+static __always_inline bool enf_may_concern(u32 nr)
 {
 	switch (nr) {
-	case 2: case 5: case 8: case 42: case 85: case 257: case 295: case 304: case 342: case 362: case 437:
+	case 2: case 5: case 8: case 42: case 85: case 102: case 257: case 295: case 304: case 342: case 362: case 437:
 		return true;
 	}
 	return false;
@@ -149,7 +165,8 @@ static __always_inline enum enf_verdict enf_judge_call(struct enf_subject *s, co
 RAW_TRACEPOINT_PROBE(sys_exit)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	long result = (long)ctx->args[1], nr = ENF_GET(0, regs, orig_ax);
+	long result = (long)ctx->args[1];
+	u32 nr = (u32)ENF_GET(0, regs, orig_ax) & ~ENF_X32_BIT;  /* the kernel looks at the low half only, so must we */
 	struct task_struct *task;
 	struct enf_subject *s;
 	struct enf_call c = {};
@@ -169,8 +186,7 @@ RAW_TRACEPOINT_PROBE(sys_exit)
 		return 0;
 	if (result < 0) {
 		if (c.path && enf_mine(ENF_HOOK_REFUSED) && (result == -ENF_EROFS || result == -ENF_EACCES))
-			enf_refused(s, c.dirfd, enf_access_of((c.flags + 1) & 3, c.flags), result,
-				    (void *)c.path, true);
+			enf_refused(s, c.dirfd, c.flags, result, (void *)c.path, true);
 		return 0;
 	}
 	file = enf_file_of(task, c.what == ENF_SYS_CONNECT ? c.dirfd : result);

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import socket
+import struct
 import subprocess
 import sys
 
@@ -15,10 +16,13 @@ REFUSED, FAILED = 77, 1
 NEWNS, NEWNET = 0x00020000, 0x40000000
 BIND, REC_PRIVATE, REMOUNT_READ_ONLY = 0x1000, 0x44000, 0x21
 AT_FDCWD = -100
-SYS_OPENAT2 = 437
+SYS_OPEN, SYS_OPENAT2 = 2, 437
+PROT_ALL, MAP_PRIVATE_ANONYMOUS_32BIT = 0x7, 0x62
 UNREACHABLE = (errno.ENETUNREACH, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
 
 libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_long
+libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 
 
 def must(result):
@@ -36,10 +40,30 @@ def opened(path, flags=os.O_RDONLY):
     os.close(fd)
 
 
-def openat2(path):
+def openat2(path, flags=os.O_RDONLY):
     """Open by the newer system call."""
-    how = (ctypes.c_uint64 * 3)(os.O_RDONLY, 0, 0)
+    how = (ctypes.c_uint64 * 3)(flags, 0, 0)
     must(libc.syscall(SYS_OPENAT2, AT_FDCWD, path.encode(), how, ctypes.sizeof(how)))
+
+
+def high_number(path):
+    """The number of open(2) with rubbish above the 32 bits that the kernel looks at."""
+    fd = must(libc.syscall(ctypes.c_long(0xDEAD00000000 | SYS_OPEN), path.encode(), os.O_RDONLY))
+    os.read(fd, 1)
+
+
+def socketcall(path):
+    """Connect to the socket beside the file by the 32-bit multiplexer, from a 64-bit program."""
+    low = libc.mmap(None, 4096, PROT_ALL, MAP_PRIVATE_ANONYMOUS_32BIT, -1, 0)
+    address = struct.pack("=H108s", socket.AF_UNIX, os.path.join(os.path.dirname(path), "s").encode())
+    client = socket.socket(socket.AF_UNIX)
+    code = b"\x53\xb8\x66\0\0\0\xbb\x03\0\0\0\xb9" + struct.pack("=I", low + 1024) + b"\xcd\x80\x5b\x48\x98\xc3"
+    ctypes.memmove(low, code, len(code))  # push rbx; eax = 102; ebx = 3; ecx = arguments; int 0x80; pop rbx; cdqe; ret
+    ctypes.memmove(low + 1024, struct.pack("=III", client.fileno(), low + 2048, len(address)), 12)
+    ctypes.memmove(low + 2048, address, len(address))
+    result = ctypes.CFUNCTYPE(ctypes.c_long)(low)()
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
 
 
 def symlink(path):
@@ -66,13 +90,18 @@ def bind(path):
     opened("/mnt/" + os.path.basename(path))
 
 
-def read_only_mount(path):
-    """Write through a read-only bind mount of the file's directory."""
+def read_only_mount(path, how):
+    """Write through a read-only bind mount of the file's directory, or make a file there that is opened for reading."""
     must(libc.unshare(NEWNS))
     must(libc.mount(b"none", b"/", None, REC_PRIVATE, None))
     must(libc.mount(os.path.dirname(path).encode(), b"/mnt", None, BIND, None))
     must(libc.mount(b"none", b"/mnt", None, BIND | REMOUNT_READ_ONLY, None))
-    opened("/mnt/" + os.path.basename(path), os.O_WRONLY)
+    if how == "create":
+        opened("/mnt/new", os.O_RDONLY | os.O_CREAT)
+    elif how == "openat2":
+        openat2("/mnt/" + os.path.basename(path), os.O_WRONLY)
+    else:
+        opened("/mnt/" + os.path.basename(path), os.O_WRONLY)
 
 
 def nested(path):
@@ -150,6 +179,8 @@ DEEDS = {
     "path-only": lambda path: opened(path, os.O_PATH),
     "list": lambda path: opened(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY),
     "openat2": openat2,
+    "high-number": high_number,
+    "creat": lambda path: os.close(must(libc.creat(path.encode(), 0o600))),
     "symlink": symlink,
     "reopen": reopen,
     "bind": bind,
@@ -159,6 +190,7 @@ DEEDS = {
     "udp": udp,
     "sendto": sendto,
     "unix": unix,
+    "socketcall": socketcall,
     "storm": storm,
 }
 

@@ -81,6 +81,8 @@ FILES = (
     FileCase("own config is truncated by a reader", "alpha", "truncate", "alpha-config", R | W, DENIED, W),
     FileCase("another's data is read", "alpha", "read", "beta-data", R, DENIED, R),
     FileCase("another's data by openat2", "alpha", "openat2", "beta-data", R, DENIED, R),
+    FileCase("another's data by a number with rubbish above", "alpha", "high-number", "beta-data", R, DENIED, R),
+    FileCase("own config by creat", "alpha", "creat", "alpha-config", W, DENIED, W),
     FileCase("another's data by symlink", "alpha", "symlink", "beta-data", R, DENIED, R),
     FileCase("another's data by O_PATH and reopening", "alpha", "reopen", "beta-data", R, DENIED, R),
     FileCase("another's data by a bind mount of its own", "alpha", "bind", "beta-data", R, DENIED, R),

@@ -15,7 +15,7 @@ from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.loader import Loader
 from enforcer.edges.control import ask
 from enforcer.edges.dockerd import Dockerd
-from enforcer.settings import DEFAULT_PARENT, Settings
+from enforcer.settings import Settings, default_parent
 
 run_option = click.option(
     "--run",
@@ -59,7 +59,7 @@ def _name(mechanism: Mechanism | None) -> str:
 def _default_parent() -> str:
     dockerd = Dockerd(docker_address())
     try:
-        return DEFAULT_PARENT[dockerd.engine().cgroup_driver]
+        return default_parent(dockerd.engine().cgroup_driver)
     finally:
         dockerd.close()
 

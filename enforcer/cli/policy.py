@@ -14,11 +14,10 @@ from enforcer.core.explain import Destination, explain_data, explain_net
 from enforcer.core.ids import Ids, allocate
 from enforcer.core.matrix import Change, Matrix, changes, matrix, plain
 from enforcer.core.model import Access, Facts, Kind, ObjectId, Policy, Verdict
-from enforcer.core.parse import parse
-from enforcer.edges import policyfile
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import ask
 from enforcer.edges.dockerd import Dockerd
+from enforcer.edges.policyfile import load
 from enforcer.errors import EdgeError, UsageError
 from enforcer.runtime.facts import collect
 from enforcer.runtime.reconcile import paths_of
@@ -61,7 +60,7 @@ def host(policy: Policy) -> Facts:
 @format_option
 def check_command(policy_path: Path, on_host: bool, format_: str) -> int:
     """Is a policy well formed? Prints every mistake with its place and exits 2 if there is one."""
-    policy = parse(policyfile.read(policy_path))
+    policy = load(policy_path)
     warnings: tuple[str, ...] = ()
     if on_host:
         facts = host(policy)
@@ -78,7 +77,7 @@ def check_command(policy_path: Path, on_host: bool, format_: str) -> int:
 @format_option
 def matrix_command(policy_path: Path, format_: str) -> None:
     """The data-access matrix that a policy means on this host: who may do what with which data, and connect where."""
-    policy = parse(policyfile.read(policy_path))
+    policy = load(policy_path)
     found = matrix(policy, host(policy))
     if format_ == "json":
         emit([json_text(plain(found))])
@@ -107,7 +106,7 @@ def _reach(found: Matrix) -> list[tuple[str, str]]:
 @format_option
 def plan_command(policy_path: Path, run_: Path, format_: str) -> None:
     """What would change if this policy were put in force: each cell of the matrix that would differ from the running one."""
-    policy = parse(policyfile.read(policy_path))
+    policy = load(policy_path)
     new = plain(matrix(policy, host(policy)))
     try:
         running = ask(Settings(run=run_).socket, {"command": "matrix"})
@@ -139,7 +138,7 @@ def explain_command(container: str, access: str, target: str, policy_path: Path,
     TARGET is a volume, or path:/srv/x, or layer:CONTAINER; for `connect` it is HOST:PORT[/tcp|udp|icmp], where HOST is an
     address ([…] around IPv6) or a container's name. Exits 1 if the answer is no.
     """
-    policy = parse(policyfile.read(policy_path))
+    policy = load(policy_path)
     facts = host(policy)
     if access == "connect":
         found = explain_net(policy, facts, container=container, to=destination(target))

@@ -12,12 +12,11 @@ from enforcer.cli.log import document, short_time, timeline
 from enforcer.cli.render import emit, format_option, json_text, table
 from enforcer.core.event import Event, Notice
 from enforcer.core.model import Policy
-from enforcer.core.parse import parse
 from enforcer.core.query import Tally, Total
 from enforcer.core.replay import Change, Comparison, replay
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import access_words, escape
-from enforcer.edges import policyfile
+from enforcer.edges.policyfile import load
 from enforcer.edges.segments import read
 
 PATH = click.Path(path_type=Path)
@@ -40,7 +39,7 @@ def replay_command(ctx: click.Context, *, journals: tuple[Path, ...], policy: Pa
     if policy is None:
         emit(_story_table(records) if format_ == "table" else _story_json(records))
         return
-    judge = parse(policyfile.read(policy))
+    judge = load(policy)
     comparison = compared(judge, records)
     emit([_comparison_table(comparison) if format_ == "table" else _comparison_json(judge, comparison)])
     ctx.exit(1 if comparison.changed else 0)

@@ -53,7 +53,7 @@ def compile_net(policy: Policy, facts: Facts, ids: Ids, generation: int) -> NetP
     places = _Places(facts, ids, generation)
     return NetPart(
         {
-            Table.NET_SUBJECTS: _net_subjects(standings, ids, generation),
+            Table.NET_SUBJECTS: _net_subjects(policy, standings, ids, generation),
             Table.NET_ROWS: grants.rows,
             Table.CIDRS: grants.cidrs,
             Table.ENDPOINTS: places.endpoints,
@@ -65,9 +65,11 @@ def compile_net(policy: Policy, facts: Facts, ids: Ids, generation: int) -> NetP
     )
 
 
-def _net_subjects(standings: Standings, ids: Ids, generation: int) -> dict[NetKey, NetSubject]:
+def _net_subjects(policy: Policy, standings: Standings, ids: Ids, generation: int) -> dict[NetKey, NetSubject]:
+    # a container that the agent has not heard of: where the policy speaks of the network, it may go nowhere yet
+    strangers = int(bool(policy.net_rules or policy.internal))
     rows = {
-        NetKey(generation, Reserved.UNNAMED): NetSubject(0, 0, 0, int(Mode.ENFORCE)),
+        NetKey(generation, Reserved.UNNAMED): NetSubject(0, 0, strangers, int(policy.mode)),
         NetKey(generation, Reserved.CANARY): NetSubject(0, 0, 1, int(Mode.ENFORCE)),
     }
     for container, standing in standings.of.items():

@@ -202,7 +202,10 @@ class ObjectId:
 
 @dataclass(frozen=True)
 class DataObject:
-    """A data object found on this host: the directories (or the file) that are its roots, and its host path."""
+    """A data object found on this host: the directories (or the file) that are its roots, and where its data really lies.
+
+    ``path`` has no symbolic link in it and is, for a bind-backed volume, the device directory: objects are nested by it.
+    """
 
     id: ObjectId
     inodes: tuple[Inode, ...]

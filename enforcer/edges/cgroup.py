@@ -45,6 +45,20 @@ class Cgroups:
         """The path of the cgroup that a process is in. Raises ContainerGone."""
         return self._procfs.cgroup(pid)
 
+    def exists(self, path: str, cgroup: int) -> bool:
+        """Is the cgroup with this id still at ``path``?"""
+        try:
+            return self.id_of(path) == cgroup
+        except ContainerGone:
+            return False
+
+    def is_in(self, pid: int, cgroup: int) -> bool:
+        """Is the process there, and in the cgroup with this id?"""
+        try:
+            return self.id_of(self.of_pid(pid)) == cgroup
+        except (EdgeError, HostError):
+            return False
+
     def ensure(self, path: str) -> int:
         """Make the cgroup and those above it where they are missing; its id."""
         try:

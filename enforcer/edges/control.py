@@ -41,14 +41,12 @@ class Control:
         self._path = path
         self._held = _locked(path.parent)
         path.unlink(missing_ok=True)
-        before = os.umask(0o177)
         try:
             self._server = _Server(str(path), Handler)
+            path.chmod(0o600)  # until here the directory's 0700 keeps others out
         except OSError as e:
             os.close(self._held)
             raise HostError(f"cannot listen at {path} ({e.strerror or e}): choose --run elsewhere") from e
-        finally:
-            os.umask(before)
         self._thread = threading.Thread(target=self._server.serve_forever, name="control", daemon=True)
         self._thread.start()
 
@@ -94,7 +92,10 @@ def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
         raise EdgeError(
             f"no agent answers at {path} ({e.strerror or e}): is `enforcer run` running, with this --run?"
         ) from e
-    answer = msgspec.json.decode(line or b'{"error": "the agent closed the connection"}', type=dict[str, Any])
+    try:
+        answer = msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError as e:
+        raise EdgeError(f"the agent at {path} broke off its answer: has it just stopped?") from e
     if "error" in answer:
         raise EdgeError(answer["error"])
     return answer

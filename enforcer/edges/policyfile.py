@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
 from enforcer.core.cursor import shown
 from enforcer.core.document import Broken, Document, Items, Mark, Node, Scalar, Table
+from enforcer.core.model import Mode, Policy
+from enforcer.core.parse import parse
 from enforcer.errors import PolicyError, Problem
 
 MAX_BYTES = 1 << 20
@@ -230,3 +232,9 @@ def fingerprint(path: Path) -> tuple[tuple[str, int, int, int], ...]:
     except OSError:
         return ()  # it is being replaced, or gone: then loading it says so
     return tuple(found)
+
+
+def load(path: Path, mode: Mode | None = None) -> Policy:
+    """The policy in FILE or DIR; ``mode`` overrides its own. Raises ``PolicyError`` with every mistake."""
+    policy = parse(read(path))
+    return policy if mode is None else replace(policy, mode=mode)

@@ -1,8 +1,11 @@
 """Follows a path the way a container's process would, after the fact, to learn which data object it led to.
 
 Used for opens that a read-only mount or a file's own mode refused: the kernel tells the path that the program gave, no
-more. Nothing is decided by it; an attempt is put on record. The path is followed with openat2(2) inside the root that the
-process has, so that no symbolic link and no ``..`` leads out of it.
+more. Nothing is decided by it; an attempt is put on record.
+
+The container chose the path, so nothing in it may hold or mislead the agent: openat2(2) stays inside the process's root,
+opens nothing for reading, and resolves from the kernel's cache only (the path has just been tried), so that a filesystem
+which the container serves itself (FUSE) is never asked. What cannot be told that way is not told at all.
 """
 
 from __future__ import annotations
@@ -10,13 +13,18 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from enforcer.core.model import Inode
 from enforcer.edges.procfs import s_dev
 
 _OPENAT2 = 437  # arch/x86/entry/syscalls/syscall_64.tbl
-_NO_MAGICLINKS, _IN_ROOT = 0x02, 0x10  # include/uapi/linux/openat2.h
+_NO_MAGICLINKS, _IN_ROOT, _CACHED = 0x02, 0x10, 0x20  # include/uapi/linux/openat2.h
+_AT_EMPTY_PATH, _DONT_SYNC, _BASIC = 0x1000, 0x4000, 0x07FF  # include/uapi/linux/{fcntl,stat}.h
+_STATX_SIZE, _STATX_MODE, _STATX_INODE, _STATX_DEVICE = 256, 28, 32, 136  # offsets in struct statx
 _AT_FDCWD = -100
 _DEEPEST = 128
 
@@ -45,71 +53,62 @@ class Found:
 
 
 def candidates(pid: int, init: int, dirfd: int, path: bytes) -> Found | None:
-    """Where ``path`` leads for the process ``pid``, or in the root of ``init`` if that process is gone already.
+    """Where ``path`` leads for the process ``pid``, or in the root of ``init`` if that process is gone already (0: is not known).
 
-    None if it cannot be told any more: a relative path of a process that has ended, or one whose root is gone.
+    None if it cannot be told: a relative path of a process that has ended, a root that is gone, a path that the kernel
+    does not have in its cache any more, a name that cannot be told.
     """
     if not path:
         return None
-    if not path.startswith(b"/"):
-        start = _link(f"/proc/{pid}/" + ("cwd" if dirfd == _AT_FDCWD else f"fd/{dirfd}"))
-        base = _link(f"/proc/{pid}/root")
-        if start is None or base is None:
-            return None
-        path = b"/".join([b"", *_beneath(base, start), path])
-    for root in (f"/proc/{pid}/root", *((f"/proc/{init}/root",) if init else ())):
-        try:
-            fd = os.open(root, os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
-        except OSError:
-            continue  # that process has ended
-        try:
-            return _follow(fd, path)
-        finally:
-            os.close(fd)
-    return None
-
-
-def _link(path: str) -> bytes | None:
     try:
-        return os.readlink(path.encode())
+        if not path.startswith(b"/"):
+            start = os.readlink(f"/proc/{pid}/{'cwd' if dirfd == _AT_FDCWD else f'fd/{dirfd}'}".encode())
+            path = b"/".join([b"", *_beneath(os.readlink(f"/proc/{pid}/root".encode()), start), path])
+        with _root(pid, init) as root:
+            return _follow(root, path)
     except OSError:
-        return None
+        return None  # ended meanwhile, too long a name to tell, a filesystem that fails: the caller counts it
 
 
-def _openat2(directory: int, path: bytes) -> int | None:
-    how = _How(flags=os.O_PATH | os.O_CLOEXEC, resolve=_IN_ROOT | _NO_MAGICLINKS)
+@contextmanager
+def _root(pid: int, init: int) -> Iterator[int]:
+    flags = os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY
+    try:
+        fd = os.open(f"/proc/{pid}/root", flags)
+    except OSError:
+        fd = os.open(f"/proc/{init}/root", flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _opened(directory: int, path: bytes, resolve: int) -> Iterator[int]:
+    how = _How(flags=os.O_PATH | os.O_CLOEXEC, resolve=resolve | _NO_MAGICLINKS | _CACHED)
     fd = _libc.syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how))
-    return fd if fd >= 0 else None
-
-
-def _follow(root: int, path: bytes) -> Found | None:
-    fd = _openat2(root, path)
-    if fd is None:
-        return _follow_missing(root, path)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     try:
-        own, is_directory = _inode(fd)
-        names = _names(root, fd)
-        above = fd if is_directory else _openat2(root, b"/" + b"/".join(names[:-1]))
-        inodes = _upwards(above) if above is not None else ()
+        yield fd
     finally:
         os.close(fd)
-    if not is_directory:
-        inodes = (own, *inodes)
-        if above is not None:
-            os.close(above)
-    return Found(inodes, _texts(names), exists=True)
 
 
-def _follow_missing(root: int, path: bytes) -> Found | None:
-    """A file that would have been made: the directory that it would stand in says where it is."""
-    directory, _, leaf = path.rstrip(b"/").rpartition(b"/")
-    fd = _openat2(root, directory or b"/")
-    if fd is None:
-        return None
+def _follow(root: int, path: bytes) -> Found:
     try:
-        return Found(_upwards(fd), _texts([*_names(root, fd), leaf]), exists=False)
-    finally:
-        os.close(fd)
+        with _opened(root, path, _IN_ROOT) as fd:
+            own, is_directory = _inode(fd)
+            names = _names(root, fd)
+            if is_directory:
+                return Found(_upwards(fd), _texts(names), exists=True)
+        with _opened(root, b"/" + b"/".join(names[:-1]), _IN_ROOT) as above:
+            return Found((own, *_upwards(above)), _texts(names), exists=True)
+    except (FileNotFoundError, BlockingIOError):
+        # a file that would have been made, or is not in the cache: the directory that it would stand in says where it is
+        directory, _, leaf = path.rstrip(b"/").rpartition(b"/")
+        with _opened(root, directory or b"/", _IN_ROOT) as fd:
+            return Found(_upwards(fd), _texts([*_names(root, fd), leaf]), exists=False)
 
 
 def _names(root: int, fd: int) -> list[bytes]:
@@ -127,8 +126,14 @@ def _texts(names: list[bytes]) -> tuple[str, ...]:
 
 
 def _inode(fd: int) -> tuple[Inode, bool]:
-    found = os.fstat(fd)
-    return Inode(s_dev(found.st_dev), found.st_ino), stat.S_ISDIR(found.st_mode)
+    """The inode behind ``fd`` as the kernel has it in memory: a filesystem is not asked for fresher facts."""
+    found = ctypes.create_string_buffer(_STATX_SIZE)
+    if _libc.statx(fd, b"", _AT_EMPTY_PATH | _DONT_SYNC, _BASIC, found) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    (mode,) = struct.unpack_from("=H", found, _STATX_MODE)
+    (number,) = struct.unpack_from("=Q", found, _STATX_INODE)
+    major, minor = struct.unpack_from("=II", found, _STATX_DEVICE)
+    return Inode(s_dev(os.makedev(major, minor)), number), stat.S_ISDIR(mode)
 
 
 def _upwards(fd: int) -> tuple[Inode, ...]:
@@ -137,13 +142,12 @@ def _upwards(fd: int) -> tuple[Inode, ...]:
     at = os.dup(fd)
     try:
         while len(inodes) < _DEEPEST:
-            above = os.open("..", os.O_PATH | os.O_CLOEXEC, dir_fd=at)
-            os.close(at)
-            at = above
-            inode, _ = _inode(at)
-            if inode == inodes[-1]:
-                break
-            inodes.append(inode)
+            with _opened(at, b"..", 0) as above:
+                inode, _ = _inode(above)
+                if inode == inodes[-1]:
+                    break
+                inodes.append(inode)
+                os.dup2(above, at, inheritable=False)
     finally:
         os.close(at)
     return tuple(inodes)

@@ -50,7 +50,7 @@ def holds(parent: str) -> tuple[Hold, ...]:
     with tempfile.TemporaryDirectory(prefix="enforcer-") as directory:
         canary = Canary(cgroups, scratch, Path(directory), name="canary")
         try:
-            return _tried(Probes(PINS / name, Source.of(probes_directory())), canary, cgroups, scratch)
+            return _tried(Probes(PINS / name, Source.of(probes_directory()), instance=0), canary, cgroups, scratch)
         finally:
             cgroups.remove(scratch)
 

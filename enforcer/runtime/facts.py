@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -156,11 +157,13 @@ def _with_gateways(network: Network, own: tuple[str, ...]) -> Network:
 
 def _volume(found: Volume, inodes: Inodes) -> tuple[ObjectId, DataObject]:
     identity = ObjectId(Kind.VOLUME, found.name)
-    return identity, DataObject(identity, inodes.volume(found.mountpoint, found.device), path=found.mountpoint)
+    return identity, DataObject(
+        identity, inodes.volume(found.mountpoint, found.device), path=os.path.realpath(found.device or found.mountpoint)
+    )
 
 
 def _path(path: str, inodes: Inodes, *, claimed: frozenset[Inode]) -> DataObject:
     """A host path. Mounts beneath it that are volumes or layers stay those: a container's own root among them."""
     own, *beneath = inodes.roots_of(path) or (None,)
     kept = (own, *(i for i in beneath if i not in claimed)) if own else ()
-    return DataObject(ObjectId(Kind.PATH, path), kept, path=path)
+    return DataObject(ObjectId(Kind.PATH, path), kept, path=os.path.realpath(path))

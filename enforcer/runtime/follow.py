@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 RECONNECT_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between attempts to reach the engine; the last one repeats: an engine may be down for hours."""
 
-RETRIES = 5
+RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Waits before a failed look at the host is repeated; the last one repeats until it succeeds."""
 
 
 @dataclass(frozen=True)
@@ -87,24 +88,29 @@ class DockerFollower:
 class Writer:
     """The loop of the only thread that changes the kernel's maps: it does what it is given, one task after the other.
 
-    ``failed`` is told of a task that could not be done; the loop goes on.
+    ``failed`` is told of a task that could not be done, and what has to happen again; the loop goes on.
     """
 
-    def __init__(self, failed: Callable[[EnforcerError], None]) -> None:
-        self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+    def __init__(self, failed: Callable[[EnforcerError, Message], None]) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Message] | None] = queue.SimpleQueue()
         self._failed = failed
 
-    def put(self, task: Callable[[], object] | None) -> None:
-        """Have a task done soon; None ends the loop. Any thread may call it."""
-        self._tasks.put(task)
+    def put(self, task: Callable[[], object], again: Message) -> None:
+        """Have a task done soon; ``again`` is what to do if it fails. Any thread may call it."""
+        self._tasks.put((task, again))
+
+    def end(self) -> None:
+        """End the loop after what waits."""
+        self._tasks.put(None)
 
     def run(self) -> None:
-        """Work until None comes."""
-        while (task := self._tasks.get()) is not None:
+        """Work until the end."""
+        while (item := self._tasks.get()) is not None:
+            task, again = item
             try:
                 task()
             except EnforcerError as e:
-                self._failed(e)
+                self._failed(e, again)
 
 
 class Surveyor:
@@ -120,10 +126,16 @@ class Surveyor:
         *,
         found: Callable[[Facts, frozenset[str]], None],
         reload: Callable[[], Survey | None],
+        stopped: Callable[[float], bool],
     ) -> None:
-        self._survey, self._found, self._reload = survey, found, reload
+        self._survey, self._found, self._reload, self._stopped = survey, found, reload, stopped
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._failures = 0
+
+    @property
+    def behind(self) -> bool:
+        """True while what is in force may not be what the host is: a look has failed and has not yet been made good."""
+        return self._failures > 0
 
     def put(self, message: Message | None) -> None:
         """Something happened; None ends the loop. Any thread may call it."""
@@ -140,20 +152,21 @@ class Surveyor:
                 batch.append(following)
             self._act(batch)
 
-    def failed(self, error: EnforcerError) -> None:
-        """Look at everything again, a bounded number of times in a row; then the next event tries again."""
+    def failed(self, error: EnforcerError, again: Message) -> None:
+        """Do ``again`` after a while that grows with the failures in a row. It is said once in a row how it goes on."""
         self._failures += 1
         log.error("cannot follow the host: %s", error)
-        if self._failures <= RETRIES:
-            self.put(Resync())
+        self.put(again)
 
     def _act(self, batch: list[Message]) -> None:
         events = [m for m in batch if isinstance(m, DockerEvent)]
         settled = frozenset(e.id for e in events if e.kind == "container")
+        if self._failures and self._stopped(RETRY_S[min(self._failures, len(RETRY_S)) - 1]):
+            return
         try:
             if Reload() in batch:
                 self._survey = self._reload() or self._survey
-            if Resync() in batch:
+            if self._failures or Resync() in batch:
                 self._found(self._survey.full(), settled)
             elif events:
                 # volumes and networks first: they must be known before the container that uses them runs
@@ -162,4 +175,4 @@ class Surveyor:
                 self._found(facts, settled)
             self._failures = 0
         except EnforcerError as e:
-            self.failed(e)
+            self.failed(e, Reload() if Reload() in batch else Resync())

@@ -7,14 +7,15 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 
 from enforcer import abi
 from enforcer.core.event import Event, Notice
 from enforcer.core.ids import Reserved
 from enforcer.core.model import Hook
 from enforcer.edges.bpf.maps import Maps
-from enforcer.edges.bpf.ring import Ring
-from enforcer.errors import AbiError
+from enforcer.edges.bpf.ring import Rings
+from enforcer.errors import AbiError, EdgeError
 from enforcer.runtime.records import Records, boot_offset_ns
 from enforcer.sinks.journal import VIOLATIONS, JournalSink
 
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 4096
 """Records of one journal write: some 2 MB, and a quarter of what the ring holds."""
+
+ATTEMPTS = 64
+"""Attempts that something else refused, judged in one round: each costs some hundred system calls."""
 
 
 class Pipeline:
@@ -31,9 +35,9 @@ class Pipeline:
     """
 
     def __init__(
-        self, ring: Ring, maps: Maps, records: Records, journal: JournalSink, *, born: Callable[[str], None]
+        self, rings: Rings, maps: Maps, records: Records, journal: JournalSink, *, born: Callable[[str], None]
     ) -> None:
-        self._ring, self._maps, self._records, self._journal, self._born = ring, maps, records, journal, born
+        self._rings, self._maps, self._records, self._journal, self._born = rings, maps, records, journal, born
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
         self.canary_records = 0
         self.malformed = 0
@@ -47,7 +51,7 @@ class Pipeline:
         batch: list[Event | Notice] = []
         subjects: Counter[int] = Counter()
         offset, read = boot_offset_ns(), 0
-        for raw in self._ring.read(BATCH):
+        for raw in chain(self._rings.events.read(BATCH), self._rings.attempts.read(ATTEMPTS)):
             read += 1
             record = abi.decode(abi.CEvent, raw)
             event = self._taken(record, offset)
@@ -57,7 +61,8 @@ class Pipeline:
         while not self._notices.empty():
             batch.append(self._notices.get())
         self._keep(batch, subjects)
-        self._ring.advance()
+        self._rings.events.advance()
+        self._rings.attempts.advance()
         return read
 
     def _taken(self, record: abi.CEvent, offset_ns: int) -> Event | None:
@@ -79,7 +84,7 @@ class Pipeline:
         self._journal.write(batch)
         failed = self._journal.lost[VIOLATIONS] > lost
         for subject, n in subjects.items():
-            if failed:
-                self._maps.add_loss(subject, abi.LOST_JOURNAL, n)
-            else:
-                self._maps.add_recorded(subject, n)
+            try:
+                self._maps.add_loss(subject, abi.LOST_JOURNAL, n) if failed else self._maps.add_recorded(subject, n)
+            except EdgeError as e:
+                log.error("an account of %d records cannot be kept: %s", n, e)

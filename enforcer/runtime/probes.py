@@ -10,10 +10,10 @@ from pathlib import Path
 
 from enforcer.core.model import Hook, Mechanism
 from enforcer.edges.bpf.libbpf import Libbpf
-from enforcer.edges.bpf.loader import Loader, Source
+from enforcer.edges.bpf.loader import Built, Loader, Source
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.programs import PROGRAMS, Program
-from enforcer.edges.bpf.ring import Ring
+from enforcer.edges.bpf.ring import Ring, Rings
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import ContainerGone, EdgeError, HostError
 from enforcer.runtime.canary import Finding
@@ -21,7 +21,6 @@ from enforcer.runtime.canary import Finding
 log = logging.getLogger(__name__)
 
 LSM_LIST = Path("/sys/kernel/security/lsm")
-RING_PAGES = 2048  # as in probes/maps.h
 OPEN = "open"
 FILE_HOOKS = {"open": Hook.OPEN, "unix": Hook.UNIX, "refused": Hook.REFUSED}
 """The hooks with a ladder of mechanisms; the one tracepoint program answers for those that have no better one."""
@@ -45,26 +44,42 @@ class Hold:
 class Probes:
     """One agent's programs and maps. ``mechanism`` forces one rung of the ladder for opens."""
 
-    def __init__(self, pins: Path, source: Source, *, mechanism: str = "") -> None:
+    def __init__(self, pins: Path, source: Source, *, instance: int, mechanism: str = "") -> None:
         self._libbpf = Libbpf()
         self._loader = Loader(pins, self._libbpf)
         self._loader.prepare()
         self._forced = mechanism
         self._alone = not self._loader.builds()
-        self._built = self._loader.adopt(source) or self._loader.build(source)
+        self._built = self._adopted(source, instance) or self._loader.build(source)
         self.adopted = self._built.adopted
         self.maps = self.open_maps()
         self.holds: tuple[Hold, ...] = ()
+        self.uncovered: dict[str, str] = {}
+        self._covered: dict[int, str] = {}
         if not self.adopted:
-            self.maps.configure(generation=0, host_mnt_ns=os.stat("/proc/self/ns/mnt").st_ino)
+            self.maps.configure(instance=instance, host_mnt_ns=os.stat("/proc/self/ns/mnt").st_ino)
+
+    def _adopted(self, source: Source, instance: int) -> Built | None:
+        """The pinned build of this source, if its maps speak in our numbers; one that does not stands until it is replaced."""
+        built = self._loader.adopt(source)
+        if built is None:
+            return None
+        maps = Maps(built.maps, self._libbpf)
+        ours = maps.config().instance == instance
+        maps.close()
+        if not ours:
+            log.warning("the pinned maps belong to another state directory: they are replaced")
+            self._loader.set_aside(built)
+        return built if ours else None
 
     def open_maps(self) -> Maps:
         """The maps, with descriptors of their own: one for each thread that uses them."""
         return Maps(self._built.maps, self._libbpf)
 
-    def ring(self) -> Ring:
-        """The ring of records. Only one reader at a time."""
-        return Ring(self.maps.fd("events"), RING_PAGES * os.sysconf("SC_PAGE_SIZE"))
+    def rings(self) -> Rings:
+        """The rings of records. Only one reader at a time."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        return Rings(Ring(self.maps.fd("events"), 2048 * page), Ring(self.maps.fd("attempts"), 256 * page))
 
     def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
         """Attach every hook and prove it; the maps must be filled. What an adopted build has attached is kept if it holds."""
@@ -87,19 +102,30 @@ class Probes:
             self._loader.drop(self._built)
 
     def cover(self, cgroups: Cgroups, parents: Iterable[str]) -> list[Hold]:
-        """Attach the network programs to each cgroup in ``parents``; those that have them already keep them."""
+        """Attach the network programs to each cgroup in ``parents``; those that have them already keep them.
+
+        A parent that may not be attached to is said in ``uncovered``; the others are covered all the same.
+        """
         holds = {p.hook: Hold(p.hook, p.mechanism) for p in PROGRAMS if p.mechanism is Mechanism.CGROUP}
         for parent in parents:
             try:
                 fd = cgroups.attachable(parent)
             except ContainerGone:
                 continue
+            except HostError as e:
+                self.uncovered[parent] = str(e)
+                continue
             try:
                 for program in (p for p in PROGRAMS if p.hook in holds):
                     if why := self._try(program, cgroup=fd):
                         holds[program.hook] = Hold(program.hook, None, (why,))
+                self._covered[os.fstat(fd).st_ino] = parent
             finally:
                 os.close(fd)
+        gone = [i for i, parent in self._covered.items() if not cgroups.exists(parent, i)]
+        for inode in gone:
+            self._loader.detach_cgroup(self._built, inode)
+            del self._covered[inode]
         return list(holds.values())
 
     def _attach_first(self, hook: str) -> Hold:
@@ -109,6 +135,8 @@ class Probes:
 
     def _climb(self, hook: str, prove: Prove) -> Hold:
         """The first mechanism for a hook that loads and attaches; for opens, that stops the canary too."""
+        if kept := self._kept(hook, prove):
+            return kept
         missed: list[str] = []
         for program in (p for p in PROGRAMS if p.hook == hook):
             name = program.mechanism.name.lower()
@@ -122,6 +150,23 @@ class Probes:
                 continue
             return Hold(hook, program.mechanism, tuple(missed))
         return Hold(hook, None, tuple(missed))
+
+    def _kept(self, hook: str, prove: Prove) -> Hold | None:
+        """What an adopted build holds the hook by, if it is wanted and works: it is not touched then."""
+        if not self.adopted:
+            return None
+        attached = {p.function for p in self._loader.attached(self._built)}
+        answering = self.maps.config().tracepoint_hooks >> FILE_HOOKS[hook] & 1
+        rungs = [p for p in PROGRAMS if p.hook == hook]
+        for program in rungs:
+            by_tracepoint = program.mechanism is Mechanism.TRACEPOINT
+            if program.function in attached and by_tracepoint == bool(answering) and self._wanted(program):
+                if hook == OPEN and self._unproved(program, prove):
+                    return None
+                better = rungs[: rungs.index(program)]
+                missed = tuple(f"{p.mechanism.name.lower()}: not when this build was loaded" for p in better)
+                return Hold(hook, program.mechanism, missed)
+        return None
 
     def _wanted(self, program: Program) -> bool:
         """By --mechanism; fexit only looks, and stands beside whichever mechanism refuses."""

@@ -51,11 +51,13 @@ def paths_of(policy: Policy) -> tuple[str, ...]:
 
 
 class Reconcile:
-    """Keeps the maps equal to what policy and host ask for. ``canary`` is the self-test's forbidden file."""
+    """Keeps the maps equal to what policy and host ask for.
 
-    def __init__(self, maps: Maps, file: StateFile, *, canary: Inode | None) -> None:
-        self._maps, self._file, self._canary = maps, file, canary
-        self._state = file.read()
+    ``state`` is what ``file`` held, and is kept there from now on; ``canary`` is the self-test's forbidden file.
+    """
+
+    def __init__(self, maps: Maps, file: StateFile, state: State, *, canary: Inode | None) -> None:
+        self._maps, self._file, self._state, self._canary = maps, file, state, canary
         self._foreseen: dict[str, Container] = {}
         self._recent: dict[int, Snapshot] = {}
         self._known: Image | None = None  # exactly what the maps hold; None: something else, and everything is written

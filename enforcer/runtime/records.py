@@ -14,8 +14,9 @@ from enforcer.core.ids import Reserved
 from enforcer.core.image import NET, InodeKey
 from enforcer.core.model import Access, Container, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.edges.bpf.maps import Maps
-from enforcer.edges.refused import candidates
-from enforcer.errors import AbiError
+from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.refused import Found, candidates
+from enforcer.errors import AbiError, EdgeError
 from enforcer.runtime.reconcile import Snapshot
 
 UNNAMED = "(unnamed)"
@@ -50,8 +51,8 @@ def address_of(record: abi.CEvent) -> str:
 class Records:
     """Turns records into events. ``at`` gives what was in force in a generation."""
 
-    def __init__(self, at: At, maps: Maps) -> None:
-        self._at, self._maps = at, maps
+    def __init__(self, at: At, maps: Maps, cgroups: Cgroups) -> None:
+        self._at, self._maps, self._cgroups = at, maps, cgroups
         self.unplaced = 0
         """Attempts refused by something else whose path could no longer be followed: they are not judged."""
 
@@ -91,27 +92,33 @@ class Records:
             errno=-record.error,
         )
 
-    def _judged(self, record: abi.CEvent, snapshot: Snapshot, event: Event) -> Event | None:
+    def _followed(self, record: abi.CEvent, snapshot: Snapshot) -> Found | None:
         container = snapshot.container(record.subject)
-        path = bytes(record.path[: record.path_len & ~abi.PATH_CUT]).rstrip(b"\0")
-        found = candidates(record.pid, container.pid if container else 0, record.dirfd, path)
+        path = bytes(record.path[: record.path_len]).rstrip(b"\0")
+        # the pid may have gone to a process of the host since: it must still be in the cgroup of the record
+        pid = record.pid if self._cgroups.is_in(record.pid, record.cgroup_id) else 0
+        return candidates(pid, container.pid if container else 0, record.dirfd, path)
+
+    def _judged(self, record: abi.CEvent, snapshot: Snapshot, event: Event) -> Event | None:
+        found = None if record.path_len & abi.PATH_CUT else self._followed(record, snapshot)
         if found is None:
             self.unplaced += 1
             return None
         judged = judge_file(snapshot.image, subject=record.subject, inodes=found.inodes, asked=event.asked)
         if judged.verdict is Verdict.ALLOWED:
             return None
-        self._maps.add_count(
-            abi.CountKey(
-                subject=record.subject,
-                object=judged.object,
-                class_=abi.DATA,
-                access=event.asked & ~judged.granted,
-                verdict=judged.verdict,
-                hook=Hook.REFUSED,
-            ),
-            1,
+        key = abi.CountKey(
+            subject=record.subject,
+            object=judged.object,
+            class_=abi.DATA,
+            access=event.asked & ~judged.granted,
+            verdict=judged.verdict,
+            hook=Hook.REFUSED,
         )
+        try:
+            self._maps.add_count(key, 1)
+        except EdgeError:
+            self._maps.add_loss(record.subject, abi.LOST_COUNTS, 1)  # the map is full, as in the kernel
         objects, live = snapshot.image.objects, snapshot.image.generation
         root = next(n for n, i in enumerate(found.inodes) if InodeKey(i.inode, i.device, live) in objects)
         attempt = FileAttempt(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from enforcer import abi
 from enforcer.core.ids import Reserved
-from enforcer.core.model import Access, Kind, ObjectId, Verdict
+from enforcer.core.model import Access, Kind, Mechanism, ObjectId, Verdict
 from enforcer.edges.bpf.maps import Maps
 from enforcer.runtime.canary import Finding
 from enforcer.runtime.probes import Hold
@@ -17,7 +18,8 @@ from enforcer.runtime.records import UNNAMED, UNPLACED
 from enforcer.sinks.metrics import CAUSES, Reading, Violation
 
 SUPPRESSED = (abi.SUPPRESSED_BUDGET, abi.SUPPRESSED_REPEAT)
-LOST = (abi.LOST_RING, abi.LOST_COUNTS, abi.LOST_JOURNAL)
+LOST = (abi.LOST_RING, abi.LOST_JOURNAL)
+"""The causes for which a counted violation has no record. LOST_COUNTS has one: only its line in the counters is missing."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Health:
     docker: str
     connected: bool
     adopted: bool
+    behind: bool
+    uncovered: Mapping[str, str]
     unplaced: int
     malformed: int
 
@@ -74,7 +78,7 @@ def status(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Heal
             {"name": c.name, "id": c.id, "running": bool(c.pid), "networks": [a.network for a in c.attachments]}
             for c in sorted(snapshot.facts.containers.values(), key=lambda c: c.name)
         ],
-        "degraded": degraded(snapshot, holds),
+        "degraded": degraded(snapshot, holds, health),
         "counts": counts(maps),
         "selftest": {
             "success": health.finding.success,
@@ -86,6 +90,12 @@ def status(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Heal
         "unplaced": health.unplaced,
         "malformed": health.malformed,
     }
+
+
+TRACEPOINT_HOLDS = (
+    "data rules: detection and punishment, not prevention: the process is killed after the open; a thread or process that "
+    "shares its descriptors may have used it; exec and io_uring are not seen"
+)
 
 
 def object_name(found: ObjectId) -> str:
@@ -149,13 +159,18 @@ def containers(snapshot: Snapshot) -> Counter[str]:
     return Counter("running" if c.pid else "stopped" for c in snapshot.facts.containers.values())
 
 
-def degraded(snapshot: Snapshot, holds: tuple[Hold, ...]) -> list[dict[str, str]]:
+def degraded(snapshot: Snapshot, holds: tuple[Hold, ...], health: Health) -> list[dict[str, str]]:
     """What is accepted but not fully enforced, and why."""
     found = [{"what": warning, "why": "this host"} for warning in snapshot.image.warnings]
     for hold in holds:
         if hold.mechanism is None:
             found.append({"what": f"hook {hold.hook} is not held", "why": "; ".join(hold.missed)})
-        elif hold.hook == "open" and hold.mechanism.name == "TRACEPOINT":
-            why = f"the process is killed after the open, not refused before it: {'; '.join(hold.missed)}"
-            found.append({"what": "data rules: detection and punishment, not prevention", "why": why})
+        elif hold.hook == "open" and hold.mechanism is Mechanism.TRACEPOINT:
+            found.append({"what": TRACEPOINT_HOLDS, "why": "; ".join(hold.missed)})
+    for parent, why in health.uncovered.items():
+        found.append({"what": f"network rules do not hold for containers below cgroup {parent}", "why": why})
+    if health.behind:
+        found.append(
+            {"what": "the host has changed and could not be looked at", "why": "see the log; it is tried again"}
+        )
     return found

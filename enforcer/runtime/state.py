@@ -5,7 +5,9 @@ One JSON file in the state directory, replaced as a whole. It holds for one boot
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,23 @@ from enforcer.core.model import Facts
 from enforcer.edges.directory import private
 from enforcer.errors import AbiError, HostError
 
+log = logging.getLogger(__name__)
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
 class State:
-    """``containers``: container id → name, gone ones too; ``networks``: network id → name. ``generation``: the last one used."""
+    """``containers``: container id → name, gone ones too; ``networks``: network id → name. ``generation``: the last one used.
+
+    ``instance`` is random and stands in the maps too: pinned maps with another one speak in numbers that we do not know.
+    """
 
     ids: Ids = field(default_factory=Ids)
     containers: dict[str, str] = field(default_factory=dict)
     networks: dict[str, str] = field(default_factory=dict)
     generation: int = 0
+    instance: int = field(default_factory=lambda: secrets.randbits(32))
 
     def knowing(self, facts: Facts, ids: Ids) -> State:
         """This state with the names that ``facts`` adds; the same object if it adds none."""
@@ -61,7 +69,7 @@ class StateFile:
         private(directory, "--state")
 
     def read(self) -> State:
-        """What an earlier agent of this boot kept, or a new state. ``AbiError`` if the file is not what we write."""
+        """What an earlier agent of this boot kept; a new state if there is none, or none that can be read (said loudly)."""
         try:
             raw = self._path.read_bytes()
         except FileNotFoundError:
@@ -69,29 +77,31 @@ class StateFile:
         except OSError as e:
             raise HostError(f"cannot read {self._path}: {e.strerror}") from e
         try:
-            document: dict[str, Any] = msgspec.json.decode(raw)
-            if document["boot"] != self._boot:
+            kept: dict[str, Any] = msgspec.json.decode(raw)
+            if kept["boot"] != self._boot:
                 return State()
-            return State(
-                Ids.from_json(document["ids"]), document["containers"], document["networks"], document["generation"]
-            )
-        except (msgspec.DecodeError, KeyError, TypeError) as e:
-            raise AbiError(
-                f"{self._path} is not what the agent writes ({e}): `enforcer unload`, remove it, start again"
-            ) from e
+            ids = Ids.from_json(kept["ids"])
+            return State(ids, kept["containers"], kept["networks"], kept["generation"], kept["instance"])
+        except (msgspec.DecodeError, KeyError, TypeError, AbiError) as e:
+            log.warning("%s cannot be read (%s): numbers begin anew, pinned maps are replaced", self._path, e)
+            return State()
 
     def write(self, state: State) -> None:
         """Replace the file as a whole. Raises ``HostError``; the old file is then still there."""
         document = {
             "boot": self._boot,
             "generation": state.generation,
+            "instance": state.instance,
             "ids": state.ids.to_json(),
             "containers": state.containers,
             "networks": state.networks,
         }
         scratch = self._path.with_suffix(".new")
         try:
-            scratch.write_bytes(msgspec.json.encode(document))
+            with scratch.open("wb") as file:
+                file.write(msgspec.json.encode(document))
+                file.flush()
+                os.fdatasync(file.fileno())
             os.replace(scratch, self._path)
         except OSError as e:
             raise HostError(f"cannot write {self._path}: {e.strerror}") from e

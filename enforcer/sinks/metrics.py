@@ -15,7 +15,8 @@ from prometheus_client.registry import Collector
 
 from enforcer.core.model import Access, Verdict
 
-CAUSES = {1: "ring-full", 2: "counts-full", 5: "unjudged", 6: "journal"}  # enum enf_cause, without the suppressed ones
+CAUSES = {1: "ring-full", 2: "counts-full", 5: "unjudged", 6: "journal", 7: "subjects-full"}
+"""enum enf_cause, without the suppressed ones."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ def _losses(reading: Reading) -> Iterator[Metric]:
     suppressed: Counter[tuple[str, ...]] = Counter({(name,): n for name, n in reading.suppressed.items()})
     yield _family(
         "enforcer_events_lost",
-        "Records that did not reach the journal, by cause; their violations are counted.",
+        "What did not reach the journal: ring-full and journal are counted violations without a record; counts-full are "
+        "violations counted here only; unjudged are attempts that something else refused and nobody judged; subjects-full "
+        "are cgroups that could not be governed.",
         ("cause",),
         lost,
     )

@@ -32,7 +32,18 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def jailed(root: Path) -> Iterator[int]:
     """The pid of a process whose root is ``root`` and whose directory is /data."""
-    script = "import os,sys; os.chroot(sys.argv[1]); os.chdir('/data'); print('ready', flush=True); sys.stdin.read()"
+    script = """
+import os, sys
+os.chroot(sys.argv[1])
+os.chdir("/data")
+for path in ("/data/sub/f", "/absolute", "/data/sub/new", "/outside", "/data/sub", "/loop"):
+    try:
+        os.stat(path)  # a program tries a path before the agent follows it
+    except OSError:
+        pass
+print("ready", flush=True)
+sys.stdin.read()
+"""
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", script, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -101,3 +112,35 @@ def test_a_process_that_is_gone(root: Path, jailed: int) -> None:
     assert candidates(gone.pid, jailed, 77, b"sub/f") is None
     assert candidates(gone.pid, 0, AT_FDCWD, b"/data/sub/f") is None
     assert candidates(jailed, 0, AT_FDCWD, b"") is None
+
+
+def test_a_name_too_long_to_tell(root: Path, jailed: int) -> None:
+    """A file in directories whose names together are longer than the kernel tells is not placed, and nothing breaks."""
+    at = os.open(root / "data", os.O_RDONLY)
+    for _ in range(24):
+        os.mkdir("d" * 250, dir_fd=at)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.symlink(("d" * 250 + "/") * 15 + "d" * 250, root / "data" / "half")
+    os.close(at)
+    assert candidates(jailed, 0, AT_FDCWD, b"/data/half/" + (b"d" * 250 + b"/") * 8 + b"f") is None
+
+
+def test_a_filesystem_is_not_asked(tmp_path: Path) -> None:
+    """What the kernel does not have in its cache is not looked up: a container's own filesystem cannot hold the agent."""
+    (tmp_path / "tree" / "dir").mkdir(parents=True)
+    (tmp_path / "tree" / "dir" / "f").write_text("x")
+    (tmp_path / "mnt").mkdir()
+    image = str(tmp_path / "image")
+    subprocess.run(["mkfs.ext4", "-q", "-d", str(tmp_path / "tree"), image, "2M"], check=True, timeout=30)
+    subprocess.run(["mount", "-o", "loop,ro", image, str(tmp_path / "mnt")], check=True, timeout=30)
+    try:
+        path = tmp_path / "mnt" / "dir" / "f"
+        assert candidates(os.getpid(), 0, AT_FDCWD, os.fsencode(path)) is None
+        assert path.read_text() == "x"
+        found = candidates(os.getpid(), 0, AT_FDCWD, os.fsencode(path))
+        assert found is not None
+        assert found.names[:2] == ("f", "dir")
+    finally:
+        subprocess.run(["umount", str(tmp_path / "mnt")], check=True, timeout=30)

@@ -53,9 +53,12 @@ class World:
         self.pins = Path("/sys/fs/bpf") / name
         self.canary = Canary(self.cgroups, self.parent, directory, name="canary")
         self.probes = Probes(
-            self.pins, Source.of(probes_directory()), mechanism=os.environ.get("ENFORCER_MECHANISM", "")
+            self.pins,
+            Source.of(probes_directory()),
+            instance=1,
+            mechanism=os.environ.get("ENFORCER_MECHANISM", ""),
         )
-        self.maps, self.ring = self.probes.maps, self.probes.ring()
+        self.maps, self.rings = self.probes.maps, self.probes.rings()
         self.listeners: list[socket.socket] = []
         self.ids, self.image, self.generation = Ids(), Image(0), 0
         self.facts = self._facts()
@@ -129,8 +132,10 @@ class World:
 
     def read(self) -> list[abi.CEvent]:
         """Every record that waits in the ring."""
-        records = [abi.decode(abi.CEvent, raw) for raw in self.ring.read(1 << 20)]
-        self.ring.advance()
+        records = []
+        for ring in self.rings:
+            records += [abi.decode(abi.CEvent, raw) for raw in ring.read(1 << 20)]
+            ring.advance()
         return records
 
     def stopped(self, verdict: Verdict) -> tuple[Verdict, int]:
@@ -145,7 +150,8 @@ class World:
         """Take everything down."""
         for listener in self.listeners:
             listener.close()
-        self.ring.close()
+        for ring in self.rings:
+            ring.close()
         self.probes.unload()
         for name in NAMES:
             self.cgroups.remove(f"{self.parent}/{name}")

@@ -55,14 +55,15 @@ def test_connections(enforced: World, case: NetCase) -> None:
     assert (record.port, record.protocol, record.class_) == (case.port, case.protocol, abi.EXTERNAL)
 
 
+@pytest.mark.parametrize("deed", ["unix", "socketcall"])
 @pytest.mark.parametrize(
     ("where", "verdict"),
     [("alpha-data", Verdict.ALLOWED), ("alpha-config", Verdict.DENIED), ("beta-data", Verdict.DENIED)],
 )
-def test_unix_sockets(enforced: World, where: str, verdict: Verdict) -> None:
+def test_unix_sockets(enforced: World, where: str, verdict: Verdict, deed: str) -> None:
     """A socket that is a file in a data object is reached only by who may write there, as with docker.sock."""
     final, code = enforced.stopped(verdict)
-    seen = enforced.do("alpha", "unix", enforced.file(where))
+    seen = enforced.do("alpha", deed, enforced.file(where))
     assert seen.code == code, seen.said
     wanted = {
         (
@@ -78,12 +79,13 @@ def test_unix_sockets(enforced: World, where: str, verdict: Verdict) -> None:
     assert seen.counts == ({} if verdict is Verdict.ALLOWED else wanted)
 
 
-def test_refused_by_a_read_only_mount(enforced: World) -> None:
+@pytest.mark.parametrize("how", ["open", "openat2", "create"])
+def test_refused_by_a_read_only_mount(enforced: World, how: str) -> None:
     """A write that a read-only mount refuses is put on record with its path, for the agent to judge; nothing is counted yet."""
-    seen = enforced.do("alpha", "read-only-mount", enforced.file("alpha-config"))
+    seen = enforced.do("alpha", "read-only-mount", enforced.file("alpha-config"), how)
     assert seen.code == 1, seen.said
     [record] = [r for r in seen.records if r.hook == Hook.REFUSED and r.error == -errno.EROFS]
     assert seen.counts == {}
-    assert bytes(record.path[: record.path_len]).rstrip(b"\0") == b"/mnt/f"
+    assert bytes(record.path[: record.path_len]).rstrip(b"\0") == (b"/mnt/new" if how == "create" else b"/mnt/f")
     assert record.subject == enforced.subject("alpha")
-    assert Access(record.asked) == Access.WRITE
+    assert Access(record.asked) == (Access.READ | Access.WRITE if how == "create" else Access.WRITE)

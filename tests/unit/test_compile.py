@@ -475,13 +475,16 @@ def test_an_address_claimed_twice_is_said():
 
 
 def test_unnamed_and_canary_on_the_network():
-    """An unnamed container is not governed on the network; the canary may connect nowhere."""
+    """A container that the agent has not heard of may connect nowhere if the policy speaks of the network, nor the canary."""
     image, _ = built(GUIDE, GUIDE_FACTS)
     verdicts = [
         judge_net(image, subject=who, address="203.0.113.10", protocol=UDP, port=53).verdict
         for who in (Reserved.UNNAMED, Reserved.CANARY, 12345)
     ]
-    assert verdicts == [Verdict.ALLOWED, Verdict.DENIED, Verdict.DENIED]
+    assert verdicts == [Verdict.DENIED, Verdict.DENIED, Verdict.DENIED]
+    silent, _ = built(replace(GUIDE, net_rules=(), internal=()), GUIDE_FACTS)
+    found = judge_net(silent, subject=Reserved.UNNAMED, address="203.0.113.10", protocol=UDP, port=53)
+    assert found.verdict is Verdict.ALLOWED
 
 
 # --- prefixes and ports -----------------------------------------------------------------------------------------------

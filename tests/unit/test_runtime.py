@@ -14,9 +14,10 @@ from enforcer.core.ids import Reserved
 from enforcer.core.image import Image, Table, docker_id
 from enforcer.core.model import Attachment, Container, DataObject, Facts, Hook, Inode, Mechanism, Network, Verdict
 from enforcer.core.plan import Delete, Op, Publish, Put
+from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.dockerd import DockerEvent
-from enforcer.errors import AbiError, EdgeError, EnforcerError
-from enforcer.runtime.follow import RETRIES, Reload, Resync, Surveyor, Writer
+from enforcer.errors import AbiError, EdgeError
+from enforcer.runtime.follow import RETRY_S, Reload, Resync, Surveyor, Writer
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.reconcile import Reconcile
 from enforcer.runtime.records import UNNAMED, Records, path_of
@@ -86,7 +87,8 @@ World = tuple[Reconcile, FakeMaps]
 
 def reconcile_in(directory: Path, maps: FakeMaps | None = None) -> Reconcile:
     """A reconcile over fakes, with its state in ``directory``."""
-    return Reconcile(maps or FakeMaps(), StateFile(directory), canary=None)  # type: ignore[arg-type]
+    file = StateFile(directory)
+    return Reconcile(maps or FakeMaps(), file, file.read(), canary=None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -179,10 +181,20 @@ def test_state_of_another_boot_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     path.write_text(path.read_text().replace(boot, "another"))
-    assert file.read() == State()
-    path.write_text("{nonsense")
-    with pytest.raises(AbiError, match=r"state\.json"):
-        file.read()
+    assert file.read().generation == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"{nonsense", b"[]", b'{"boot": 1}'])
+def test_state_that_cannot_be_read_is_not_ours(tmp_path: Path, content: bytes) -> None:
+    """A file that a crash emptied does not stop the agent; the new state has another instance, so no map is adopted by it."""
+    file = StateFile(tmp_path)
+    kept = State(generation=9)
+    file.write(kept)
+    assert file.read().instance == kept.instance
+    (tmp_path / "state.json").write_bytes(content)
+    found = file.read()
+    assert (found.generation, found.ids) == (0, State().ids)
+    assert found.instance != kept.instance
 
 
 def record(**fields: Any) -> abi.CEvent:
@@ -198,7 +210,7 @@ def test_a_file_record_becomes_an_event(world: World) -> None:
     reconcile, maps = world
     ids = reconcile.load(policy(), FACTS).state.ids
     text = b"leaf\0dir\0"
-    found = Records(reconcile.at, maps).event(  # type: ignore[arg-type]
+    found = Records(reconcile.at, maps, None).event(  # type: ignore[arg-type]
         record(
             subject=ids.subject(ALPHA), object=ids.object(volume("alpha-data")), class_=abi.DATA, hook=Hook.OPEN,
             mechanism=Mechanism.LSM, verdict=Verdict.DENIED, mode=1, asked=2, granted=1, pid=3, tid=4, uid=5, inode=6,
@@ -221,7 +233,7 @@ def test_a_connection_record_becomes_an_event(world: World) -> None:
         mechanism=Mechanism.CGROUP, verdict=Verdict.DENIED, mode=1, asked=8, port=443, protocol=6,
     )  # fmt: skip
     raw.address.bytes[:] = bytes(10) + b"\xff\xff" + bytes((203, 0, 113, 10))
-    found = Records(reconcile.at, maps).event(raw, 0)  # type: ignore[arg-type]
+    found = Records(reconcile.at, maps, None).event(raw, 0)  # type: ignore[arg-type]
     assert found is not None
     assert found.attempt == NetAttempt("203.0.113.10", 443, 6, network="inner", external=True)
 
@@ -232,7 +244,7 @@ def test_names_of_containers_that_are_gone(world: World) -> None:
     ids = reconcile.load(policy(), FACTS).state.ids
     reconcile.update(Facts(networks=FACTS.networks, objects=FACTS.objects))
     common = {"class_": abi.DATA, "hook": Hook.OPEN, "mechanism": Mechanism.LSM, "verdict": 2, "mode": 1, "asked": 1}
-    records = Records(reconcile.at, maps)  # type: ignore[arg-type]
+    records = Records(reconcile.at, maps, None)  # type: ignore[arg-type]
     gone = records.event(record(subject=ids.subject(ALPHA), **common), 0)
     unnamed = records.event(record(subject=Reserved.UNNAMED, **common), 0)
     assert gone is not None
@@ -245,7 +257,7 @@ def test_values_that_the_contract_lacks_are_refused(world: World) -> None:
     reconcile, maps = world
     reconcile.load(policy(), FACTS)
     with pytest.raises(AbiError):
-        Records(reconcile.at, maps).event(record(class_=abi.DATA, hook=99, mechanism=1, mode=1), 0)  # type: ignore[arg-type]
+        Records(reconcile.at, maps, None).event(record(class_=abi.DATA, hook=99, mechanism=1, mode=1), 0)  # type: ignore[arg-type]
     with pytest.raises(AbiError):
         path_of(record(path_len=abi.PATH + 1))
 
@@ -314,7 +326,8 @@ def test_what_is_read_is_kept_or_counted(world: World, broken: bool) -> None:
     )
     journal, born = FakeJournal(ring), []
     journal.broken = broken
-    pipeline = Pipeline(ring, maps, Records(reconcile.at, maps), journal, born=born.append)  # type: ignore[arg-type]
+    rings = Rings(ring, FakeRing([]))  # type: ignore[arg-type]
+    pipeline = Pipeline(rings, maps, Records(reconcile.at, maps, None), journal, born=born.append)  # type: ignore[arg-type]
     assert pipeline.drain() == 4
     assert ring.advanced == 4
     assert (pipeline.canary_records, pipeline.malformed, born) == (2, 1, [BETA])
@@ -353,21 +366,42 @@ def event(kind: str) -> DockerEvent:
 def surveyor(survey: FakeSurvey, *messages: object, replaced: FakeSurvey | None = None) -> list[frozenset[str]]:
     """Let a surveyor work off messages that are there already, and those that it gives itself; what it found settled."""
     found: list[frozenset[str]] = []
-    made = Surveyor(survey, found=lambda facts, settled: found.append(settled), reload=lambda: replaced)  # type: ignore[arg-type,return-value]
+    made = Surveyor(
+        survey,  # type: ignore[arg-type]
+        found=lambda facts, settled: found.append(settled),
+        reload=lambda: replaced,  # type: ignore[arg-type,return-value]
+        stopped=lambda seconds: False,
+    )
     batch = list(messages)
     while batch:
         made._act(batch)  # type: ignore[arg-type]
         batch = [] if made._messages.empty() else [made._messages.get()]
+        assert made.behind == bool(batch)
     return found
 
 
-@pytest.mark.parametrize(("failures", "looks"), [(0, 1), (2, 3), (1000, RETRIES + 1)])
-def test_failed_looks_are_repeated_but_not_for_ever(failures: int, looks: int) -> None:
-    """A failed look becomes a full one, a bounded number of times; the loop stays alive."""
+@pytest.mark.parametrize("failures", [0, 1, 7])
+def test_failed_looks_are_repeated_until_one_succeeds(failures: int) -> None:
+    """A failed look becomes a full one, again and again with growing waits; until it succeeds the agent says it is behind."""
     survey = FakeSurvey(failures)
     found = surveyor(survey, event("container"))
-    assert survey.looks == ["container", *["full"] * (looks - 1)]
-    assert len(found) == (failures < RETRIES)
+    assert survey.looks == ["container", *["full"] * failures]
+    assert len(found) == 1
+
+
+def test_an_end_ends_the_wait_before_a_repeated_look() -> None:
+    """An agent that is told to stop does not wait for the engine to come back."""
+    survey, waits = FakeSurvey(1), []
+    made = Surveyor(
+        survey,  # type: ignore[arg-type]
+        found=lambda facts, settled: None,
+        reload=lambda: None,
+        stopped=lambda seconds: waits.append(seconds) or True,
+    )
+    made._act([event("container")])
+    made._act([Resync()])
+    assert survey.looks == ["container"]
+    assert waits == [RETRY_S[0]]
 
 
 def test_events_are_looked_at_together() -> None:
@@ -395,7 +429,12 @@ def test_a_reload_looks_with_the_new_policys_eyes() -> None:
 def test_the_end_is_not_delayed_by_what_waits() -> None:
     """When the agent stops, messages that still wait are dropped."""
     survey = FakeSurvey()
-    made = Surveyor(survey, found=lambda facts, settled: None, reload=lambda: None)  # type: ignore[arg-type]
+    made = Surveyor(
+        survey,  # type: ignore[arg-type]
+        found=lambda facts, settled: None,
+        reload=lambda: None,
+        stopped=lambda seconds: False,
+    )
     for message in (event("container"), None):
         made.put(message)
     made.run()
@@ -404,14 +443,15 @@ def test_the_end_is_not_delayed_by_what_waits() -> None:
 
 def test_the_writer_goes_on_after_a_failure() -> None:
     """A task that fails is told of, and the next one is done."""
-    failures: list[EnforcerError] = []
+    failures: list[tuple[str, object]] = []
     done: list[int] = []
-    writer = Writer(failures.append)
+    writer = Writer(lambda error, again: failures.append((str(error), again)))
 
     def refuse() -> None:
         raise EdgeError("no")
 
-    for task in (refuse, lambda: done.append(1), None):
-        writer.put(task)
+    writer.put(refuse, Reload())
+    writer.put(lambda: done.append(1), Resync())
+    writer.end()
     writer.run()
-    assert ([str(f) for f in failures], done) == (["no"], [1])
+    assert (failures, done) == ([("no", Reload())], [1])

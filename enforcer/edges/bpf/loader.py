@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from enforcer.edges.directory import private
 from enforcer.errors import AbiError, EdgeError, HostError
 
 BUILD_TIMEOUT_S = 120
+_OLD = "-old"
 _NEW = "-new"  # bpffs allows no dot in a name
 
 
@@ -136,27 +137,11 @@ class Loader:
         pins = self._pins / (source.build + _NEW)
         pins.mkdir(mode=0o700)
         job = build.Job(source=str(source.directory), offsets=source.offsets, pins=str(pins))
-        child = subprocess.run(  # noqa: S603 -- our own module
-            [sys.executable, "-m", build.__name__],
-            input=msgspec.json.encode(job),
-            capture_output=True,
-            timeout=BUILD_TIMEOUT_S,
-            check=False,
-        )
-        said = child.stderr.decode(errors="replace").strip()
-        if child.returncode:
-            remove(pins)
-            raise HostError(
-                f"the loader failed: {said.splitlines()[-1] if said else 'no message'}: is python3-bpfcc installed?"
-            )
-        answer = msgspec.json.decode(child.stdout, type=build.Built)
-        if answer.error:
-            remove(pins)
-            raise AbiError(f"the probes do not build: {answer.error}: {_first_error(said)}")
-        if not answer.loaded:
-            remove(pins)
-            raise HostError(f"this kernel refuses every probe ({_some(answer.refused)}): see `enforcer doctor`")
-        (pins / "links").mkdir(mode=0o700)
+        with ExitStack() as failing:
+            failing.callback(remove, pins)
+            answer = _run_child(job)
+            (pins / "links").mkdir(mode=0o700)
+            failing.pop_all()
         return Built(pins, adopted=False, refused=answer.refused)
 
     def attach(self, built: Built, program: Program) -> None:
@@ -176,6 +161,15 @@ class Loader:
     def detach(self, built: Built, program: Program) -> None:
         """Take one program off its hook."""
         (built.links / program.function).unlink(missing_ok=True)
+
+    def detach_cgroup(self, built: Built, cgroup: int) -> None:
+        """Drop the links to a cgroup (by id) that is gone."""
+        for link in built.links.glob(f"*@{cgroup}"):
+            link.unlink()
+
+    def set_aside(self, built: Built) -> None:
+        """Make room for another build of the same source; this one goes on until that one is in force."""
+        built.pins.rename(built.pins.with_name(built.pins.name + _OLD))
 
     def attached(self, built: Built) -> Iterator[Program]:
         """The programs of this build that have a pinned link."""
@@ -226,6 +220,27 @@ class Loader:
             self._libbpf.pin(link, path)
         finally:
             os.close(link)
+
+
+def _run_child(job: build.Job) -> build.Built:
+    command = [sys.executable, "-m", build.__name__]
+    try:
+        child = subprocess.run(  # noqa: S603 -- our own module
+            command, input=msgspec.json.encode(job), capture_output=True, timeout=BUILD_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as e:
+        raise HostError(f"the loader did not finish within {BUILD_TIMEOUT_S} s: is the machine overloaded?") from e
+    said = child.stderr.decode(errors="replace").strip()
+    try:
+        answer = msgspec.json.decode(child.stdout, type=build.Built)
+    except msgspec.DecodeError as e:
+        last = said.splitlines()[-1] if said else f"exit status {child.returncode}"
+        raise HostError(f"the loader failed ({last}): is python3-bpfcc installed?") from e
+    if answer.error:
+        raise AbiError(f"the probes do not build: {answer.error}: {_first_error(said)}")
+    if not answer.loaded:
+        raise HostError(f"this kernel refuses every probe ({_some(answer.refused)}): see `enforcer doctor`")
+    return answer
 
 
 def remove(path: Path) -> None:

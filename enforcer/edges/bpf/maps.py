@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import time
 from collections.abc import Iterator
 from ctypes import c_uint32, c_uint64
 from pathlib import Path
@@ -30,6 +31,16 @@ LAYOUT: dict[Table, tuple[Any, Any]] = {
 }
 
 _SLOT = bytes(4)
+_MEMBARRIER, _MEMBARRIER_GLOBAL = 324, 1  # syscall_64.tbl; include/uapi/linux/membarrier.h
+_GRACE_S = 0.1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def let_programs_end() -> None:
+    """Return when every program that was running has ended: they run in RCU read sections, and membarrier(2) waits for those."""
+    if _libc.syscall(_MEMBARRIER, _MEMBARRIER_GLOBAL, 0, 0) < 0:
+        time.sleep(_GRACE_S)  # tickless CPUs forbid it: then by time
 
 
 class Maps:
@@ -72,6 +83,7 @@ class Maps:
                 self._libbpf.delete(self._fds[table.value], abi.pack(LAYOUT[table][0], key))
             case Publish(generation):
                 self.configure(generation=generation)
+                let_programs_end()  # what comes after it may sweep rows that a program in flight is about to look for
 
     def sweep(self, image: Image) -> int:
         """Remove what an earlier agent left and ``image`` does not hold; how many rows went.

@@ -51,5 +51,5 @@ PROGRAMS = (
 
 MAPS = (
     "config", "subjects", "prepared", "objects", "filesystems", "rows", "net_subjects", "net_rows", "endpoints",
-    "members", "cidrs", "subnets", "counts", "losses", "recorded", "events",
+    "members", "cidrs", "subnets", "counts", "losses", "recorded", "attempts", "events",
 )  # fmt: skip

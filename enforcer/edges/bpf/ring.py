@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _PAGE = mmap.PAGESIZE
 _BUSY, _DISCARD = 1 << 31, 1 << 30
@@ -60,3 +61,10 @@ class Ring:
         del self._consumer
         self._consumer_page.close()
         self._data.close()
+
+
+class Rings(NamedTuple):
+    """The two rings: judged violations, and attempts that are yet to be judged."""
+
+    events: Ring
+    attempts: Ring
