@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,12 @@ class Probes:
         self._loader.prepare()
         self._forced = mechanism
         self._alone = not self._loader.builds()
-        self._built = self._adopted(source, instance) or self._loader.build(source)
+        with ExitStack() as failing:
+            failing.callback(self._loader.unload if self._alone else self._loader.release)
+            self._built = self._adopted(source, instance) or self._loader.build(source)
+            self.maps = self.open_maps()
+            failing.pop_all()
         self.adopted = self._built.adopted
-        self.maps = self.open_maps()
         self.holds: tuple[Hold, ...] = ()
         self.uncovered: dict[str, str] = {}
         self._covered: dict[int, str] = {}
@@ -212,6 +216,10 @@ class Probes:
         if weak:
             why = "; ".join(f"{h.hook}: {'; '.join(h.missed) or 'nothing holds it'}" for h in weak)
             raise HostError(f"--require deny: this host cannot refuse before the fact ({why})")
+
+    def release(self) -> None:
+        """Let another agent have the pins; they stay."""
+        self._loader.release()
 
     def unload(self) -> int:
         """Take everything down; how many links went."""

@@ -118,6 +118,12 @@ class Loader:
                 f"another agent holds the pins in {self._pins}: stop it first, or choose --pins elsewhere"
             ) from e
 
+    def release(self) -> None:
+        """Let another agent hold the pins; they stay."""
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
     def builds(self) -> tuple[Path, ...]:
         """The complete builds that are pinned."""
         return (
@@ -199,8 +205,7 @@ class Loader:
             self._hold()
         links = sum(1 for _ in self._pins.glob("*/links/*"))
         remove(self._pins)
-        os.close(self._held)
-        self._held = -1
+        self.release()
         return links
 
     def loaded(self, built: Built, program: Program) -> bool:
