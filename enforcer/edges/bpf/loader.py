@@ -144,11 +144,17 @@ class Loader:
         pins.mkdir(mode=0o700)
         job = build.Job(source=str(source.directory), offsets=source.offsets, pins=str(pins))
         with ExitStack() as failing:
-            failing.callback(remove, pins)
+            failing.callback(self._abandon, pins)
             answer = _run_child(job)
             (pins / "links").mkdir(mode=0o700)
             failing.pop_all()
         return Built(pins, adopted=False, refused=answer.refused)
+
+    def _abandon(self, pins: Path) -> None:
+        """A build that failed leaves nothing, not even the directory of pins, unless another build stands in it."""
+        remove(pins)
+        if not any(self._pins.iterdir()):
+            self._pins.rmdir()
 
     def attach(self, built: Built, program: Program) -> None:
         """Attach a tracepoint, LSM or fmod_ret program and pin the link. Raises ``EdgeError``."""
@@ -241,6 +247,8 @@ def _run_child(job: build.Job) -> build.Built:
     except msgspec.DecodeError as e:
         last = said.splitlines()[-1] if said else f"exit status {child.returncode}"
         raise HostError(f"the loader failed ({last}): is python3-bpfcc installed?") from e
+    if "Operation not permitted" in answer.error:
+        raise HostError("this kernel refuses the probes' maps: the agent needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")
     if answer.error:
         raise AbiError(f"the probes do not build: {answer.error}: {_first_error(said)}")
     if not answer.loaded:
