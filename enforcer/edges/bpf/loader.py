@@ -247,7 +247,7 @@ def _run_child(job: build.Job) -> build.Built:
     except msgspec.DecodeError as e:
         last = said.splitlines()[-1] if said else f"exit status {child.returncode}"
         raise HostError(f"the loader failed ({last}): is python3-bpfcc installed?") from e
-    if "Operation not permitted" in answer.error:
+    if answer.error and "Operation not permitted" in said:
         raise HostError("this kernel refuses the probes' maps: the agent needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")
     if answer.error:
         raise AbiError(f"the probes do not build: {answer.error}: {_first_error(said)}")
