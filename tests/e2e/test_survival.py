@@ -115,6 +115,19 @@ def test_sigterm_ends_it_cleanly_and_unload_undoes_it(agent: Agent, world: World
     assert world.do("stranger", "read", FILE).status == stopped[1]
 
 
+def test_state_that_cannot_be_read_is_no_end(agent: Agent, world: World) -> None:
+    """What the agent keeps is damaged while it is away: it says so, begins anew, and names and rules are right again."""
+    stopped, logged = agent.stopped, agent.log.stat().st_size
+    agent.kill()
+    (agent.directory / "state" / "state.json").write_text("[]")
+    agent.start()
+    assert "state.json cannot be read" in agent.log.read_bytes()[logged:].decode()
+    before = agent.mark()
+    offend(agent, world, stopped)
+    assert agent.rise(before) == offended(stopped[0])
+    assert [e.who.name for e in agent.await_events(before, 3)] == ["stranger", "stranger", "alpha"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_both_signals_end_it(agent: Agent, number: signal.Signals) -> None:
     """An operator's Ctrl-C ends it as SIGTERM does."""
