@@ -132,8 +132,8 @@ class Agent:
                 self._watch()
             elif received.si_signo == signal.SIGHUP:
                 self._surveyor.put(Reload())
-            else:
-                break
+            elif received.si_signo in SIGNALS:
+                break  # anything else: CPython hands out an empty answer after a SIGCONT
         notify("STOPPING=1")
 
     def stop(self) -> None:
