@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from enforcer.core.event import Event, NetAttempt
+from enforcer.settings import WATCH_S
 from tests.e2e.agent import DATA, EXTERNAL, Agent, sample
 from tests.e2e.world import NETWORK, World
 
@@ -126,6 +128,21 @@ def test_state_that_cannot_be_read_is_no_end(agent: Agent, world: World) -> None
     offend(agent, world, stopped)
     assert agent.rise(before) == offended(stopped[0])
     assert [e.who.name for e in agent.await_events(before, 3)] == ["stranger", "stranger", "alpha"]
+
+
+def test_pause_is_no_end(agent: Agent, world: World) -> None:
+    """An agent that was stopped for longer than it ever waits (a debugger, a frozen cgroup, a suspended host) goes on."""
+    pid, stopped = agent.pid, agent.stopped
+    agent.pause()
+    end = time.monotonic() + 2 * WATCH_S
+    agent.await_that("the pause to be long enough", lambda: time.monotonic() > end)
+    agent.signal(signal.SIGCONT)
+    before, generation = agent.mark(), agent.status()["policy"]["generation"]
+    (agent.policy / "30-more.yaml").write_text("version: 1\n")
+    agent.await_that("it to load a policy", lambda: agent.status()["policy"]["generation"] == generation + 1)
+    offend(agent, world, stopped)
+    assert [e.generation for e in agent.await_events(before, 3)] == [generation + 1] * 3
+    assert (agent.running, agent.status()["pid"]) == (True, pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
