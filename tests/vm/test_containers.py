@@ -89,8 +89,9 @@ def test_every_violation_is_on_record(played: Played) -> None:
     """What was refused is counted and recorded once each, by its mechanism; the restart adopted what was in force."""
     alerts = [e for e in played.events if e["event"]["kind"] == "alert"]
     seen = Counter((e["enforcer"]["hook"], e["enforcer"]["mechanism"], e["enforcer"]["verdict"]) for e in alerts)
+    # opens: config, first instruction, hard path, listing, hard path while no agent lived
     assert seen == {
-        ("open", MECHANISM, "denied"): 5,  # config, first instruction, hard path, listing, hard path while no agent lived
+        ("open", MECHANISM, "denied"): 5,
         ("refused", "mount", "denied"): 1,
         ("connect4", "cgroup", "denied"): 1,
     }
