@@ -76,13 +76,15 @@ class Agent:
         self._docker.open()
         name = f"enforcer-canary-{os.getpid()}"
         self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
-        self._cgroups.ensure(self._parent)
-        os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
-        self._control = Control(self._settings.socket, self._answer)
-        self._probes = Probes(
-            self._settings.pins, self._source, instance=self._state.instance, mechanism=self._settings.mechanism
-        )
         with ExitStack() as failing:
+            if not self._cgroups.is_there(self._parent):
+                self._cgroups.ensure(self._parent)
+                failing.callback(self._cgroups.remove, self._parent)
+            os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
+            self._control = Control(self._settings.socket, self._answer)
+            self._probes = Probes(
+                self._settings.pins, self._source, instance=self._state.instance, mechanism=self._settings.mechanism
+            )
             failing.callback(self._probes.give_up)
             self._put_in_force()
             self._start_loops()

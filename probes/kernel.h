@@ -43,11 +43,13 @@ struct open_flags { union { ENF_FIELD(open_flags, int, open_flag); }; };
 struct fdtable { union { ENF_FIELD(fdtable, unsigned int, max_fds); ENF_FIELD(fdtable, struct file **, fd); }; };
 struct files_struct { union { ENF_FIELD(files_struct, struct fdtable *, fdt); }; };
 struct thread_info { union { ENF_FIELD(thread_info, u32, status); }; };
+struct css_set;
 struct task_struct {
 	union {
 		ENF_FIELD(task_struct, struct thread_info, thread_info);
 		ENF_FIELD(task_struct, struct files_struct *, files);
 		ENF_FIELD(task_struct, struct nsproxy *, nsproxy);
+		ENF_FIELD(task_struct, struct css_set *, cgroups);
 	};
 };
 
@@ -67,6 +69,8 @@ struct cgroup_root { union { ENF_FIELD(cgroup_root, int, hierarchy_id); }; };
 struct cgroup {
 	union { ENF_FIELD(cgroup, struct kernfs_node *, kn); ENF_FIELD(cgroup, struct cgroup_root *, root); };
 };
+
+struct css_set { union { ENF_FIELD(css_set, struct cgroup *, dfl_cgrp); }; };
 
 struct pt_regs {
 	union {

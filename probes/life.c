@@ -79,14 +79,34 @@ RAW_TRACEPOINT_PROBE(cgroup_mkdir)
 	return 0;
 }
 
+/* The agent may prepare a container until its first program starts, some 0.2 s after its cgroup has appeared. */
+static __always_inline void enf_name(struct enf_subject *s)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct css_set *set = ENF_GET(0, task, cgroups);
+	struct cgroup *cgroup = ENF_GET(0, set, dfl_cgrp);
+	struct kernfs_node *node = ENF_GET(0, cgroup, kn);
+	struct enf_docker_id docker __attribute__((aligned(8))) = {};
+	u32 *prepared_id;
+
+	if (!enf_docker_id_of(ENF_GET(0, node, name), &docker))
+		return;
+	prepared_id = prepared.lookup(&docker);
+	if (prepared_id)
+		s->id = *prepared_id;
+}
+
 /* A program starts: if it is the first one outside the host's mount namespace, the container is governed from now on. */
 RAW_TRACEPOINT_PROBE(sched_process_exec)
 {
 	u64 cgroup = bpf_get_current_cgroup_id();
 	struct enf_subject *s = subjects.lookup(&cgroup);
 
-	if (s && s->state == ENF_PENDING && enf_outside_host())
-		s->state = ENF_ARMED;
+	if (!s || s->state != ENF_PENDING || !enf_outside_host())
+		return 0;
+	if (s->id == ENF_UNNAMED)
+		enf_name(s);
+	s->state = ENF_ARMED;
 	return 0;
 }
 

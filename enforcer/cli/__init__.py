@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         e.show()
         sys.exit(2)
     except EnforcerError as e:
-        print(f"enforcer: {e}", file=sys.stderr)
+        for line in str(e).splitlines():
+            print(f"enforcer: {line}", file=sys.stderr)
         sys.exit(e.exit_code)
     except BrokenPipeError:
         sys.stderr.close()

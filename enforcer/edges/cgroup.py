@@ -45,6 +45,10 @@ class Cgroups:
         """The path of the cgroup that a process is in. Raises ContainerGone."""
         return self._procfs.cgroup(pid)
 
+    def is_there(self, path: str) -> bool:
+        """Is there a cgroup at ``path``?"""
+        return self._directory(path).is_dir()
+
     def exists(self, path: str, cgroup: int) -> bool:
         """Is the cgroup with this id still at ``path``?"""
         try:

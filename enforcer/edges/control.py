@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import socketserver
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from enforcer.edges.directory import hold
 from enforcer.errors import EdgeError, EnforcerError, HostError
 
 TIMEOUT_S = 10
@@ -39,7 +39,7 @@ class Control:
                 self.wfile.write(msgspec.json.encode(_answered(answer, self.rfile.readline(LONGEST))) + b"\n")
 
         self._path = path
-        self._held = _locked(path.parent)
+        self._held = hold(path.parent, "--run")
         path.unlink(missing_ok=True)
         try:
             self._server = _Server(str(path), Handler)
@@ -56,19 +56,6 @@ class Control:
         self._server.server_close()
         self._path.unlink(missing_ok=True)
         os.close(self._held)
-
-
-def _locked(directory: Path) -> int:
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as e:
-        raise HostError(f"cannot open {directory} ({e.strerror}): choose --run elsewhere") from e
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        os.close(fd)
-        raise HostError(f"another agent runs in {directory}: stop it first, or choose --run elsewhere") from e
-    return fd
 
 
 def _answered(answer: Answer, line: bytes) -> dict[str, Any]:

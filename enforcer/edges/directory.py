@@ -1,7 +1,9 @@
-"""Directories that only root may look into."""
+"""Directories that only root may look into, and that one agent holds at a time."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 from enforcer.errors import HostError
@@ -14,3 +16,20 @@ def private(path: Path, option: str) -> Path:
     except OSError as e:
         raise HostError(f"cannot make {path} ({e.strerror}): run as root, or choose {option} elsewhere") from e
     return path
+
+
+def hold(path: Path, option: str) -> int:
+    """Lock a directory for this process; the descriptor whose closing releases it. Raises ``HostError`` if another has it.
+
+    ``option`` is the one that names the directory, such as ``--pins``.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        raise HostError(f"cannot open {path} ({e.strerror}): choose {option} elsewhere") from e
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(fd)
+        raise HostError(f"another agent holds {path} ({option}): stop it first, or choose {option} elsewhere") from e
+    return fd

@@ -16,7 +16,7 @@ import msgspec
 
 from enforcer.core.ids import Ids
 from enforcer.core.model import Facts
-from enforcer.edges.directory import private
+from enforcer.edges.directory import hold, private
 from enforcer.errors import AbiError, HostError
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class StateFile:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "state.json"
         self._boot = BOOT_ID.read_text().strip()
-        private(directory, "--state")
+        self._held = hold(private(directory, "--state"), "--state")
 
     def read(self) -> State:
         """What an earlier agent of this boot kept; a new state if there is none, or none that can be read (said loudly)."""
@@ -98,10 +98,8 @@ class StateFile:
         }
         scratch = self._path.with_suffix(".new")
         try:
-            with scratch.open("wb") as file:
-                file.write(msgspec.json.encode(document))
-                file.flush()
-                os.fdatasync(file.fileno())
+            # no fsync: a new container waits for this, and what a power cut loses is worth nothing after the boot
+            scratch.write_bytes(msgspec.json.encode(document))
             os.replace(scratch, self._path)
         except OSError as e:
             raise HostError(f"cannot write {self._path}: {e.strerror}") from e

@@ -157,7 +157,7 @@ def test_unload_is_refused_while_an_agent_runs(agent: Agent) -> None:
     before = links(agent)
     done = agent.ask("unload", "--pins", str(agent.pins))
     assert (done.returncode, done.stdout) == (3, "")
-    assert "another agent holds the pins" in done.stderr
+    assert f"another agent holds {agent.pins}" in done.stderr
     assert links(agent) == before
 
 
@@ -165,8 +165,9 @@ def test_unload_is_refused_while_an_agent_runs(agent: Agent) -> None:
     ("shared", "said"),
     [
         ("journal", "another agent writes to the journal"),
-        ("pins", "another agent holds the pins"),
-        ("run", "another agent runs in"),
+        ("pins", "another agent holds"),
+        ("run", "another agent holds"),
+        ("state", "another agent holds"),
     ],
 )
 def test_second_agent_on_the_same_place_is_refused(agent: Agent, tmp_path: Path, shared: str, said: str) -> None:
@@ -182,6 +183,7 @@ def test_second_agent_on_the_same_place_is_refused(agent: Agent, tmp_path: Path,
     [line] = done.stderr.splitlines()
     assert line.startswith("enforcer: ")
     assert said in line
+    assert f"--{shared}" in line
     assert not os.path.exists(f"{agent.pins}-second")
     assert agent.running
     assert links(agent) == before

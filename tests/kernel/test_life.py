@@ -95,6 +95,17 @@ def test_armed_by_the_first_program_outside_the_host(born: tuple[World, str, str
     assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.ARMED)
 
 
+def test_container_prepared_late_is_known_at_its_first_program(born: tuple[World, str, str]) -> None:
+    """An agent that is slower than the engine has until the first program starts: then the container gets its name."""
+    world, identity, path = born
+    cgroup = world.cgroups.ensure(path)
+    assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.PENDING)
+    world.maps.apply(Put(Table.PREPARED, docker_id(identity), 4713))
+    assert start(world, path, "unshare", "--mount", "true") == 0
+    assert world.maps.subject(cgroup) == Subject(4713, State.ARMED)
+    world.maps.apply(Delete(Table.PREPARED, docker_id(identity)))
+
+
 def test_first_instruction_is_judged(born: tuple[World, str, str]) -> None:
     """What a container's first program opens is refused already: unnamed, it may touch no protected object."""
     world, _, path = born

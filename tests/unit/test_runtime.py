@@ -16,7 +16,7 @@ from enforcer.core.model import Attachment, Container, DataObject, Facts, Hook, 
 from enforcer.core.plan import Delete, Op, Publish, Put
 from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.dockerd import DockerEvent
-from enforcer.errors import AbiError, EdgeError
+from enforcer.errors import AbiError, EdgeError, HostError
 from enforcer.runtime.follow import RETRY_S, Reload, Resync, Surveyor, Writer
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.reconcile import Reconcile
@@ -167,10 +167,21 @@ def test_a_failure_between_operations_is_repaired(world: World, stop: int) -> No
 
 def test_numbers_outlive_the_agent(tmp_path: Path) -> None:
     """A second agent gives the same containers the same numbers, and generations go on."""
-    one = reconcile_in(tmp_path).load(policy(), FACTS)
-    two = reconcile_in(tmp_path).load(policy(), FACTS)
+    file = StateFile(tmp_path)
+    one, two = (
+        Reconcile(FakeMaps(), file, file.read(), canary=None).load(policy(), FACTS)  # type: ignore[arg-type]
+        for _ in range(2)
+    )
     assert one.state.ids == two.state.ids
     assert (one.image.generation, two.image.generation) == (1, 2)
+
+
+def test_one_agent_per_state_directory(tmp_path: Path) -> None:
+    """A second agent would give the same numbers to other things: it is refused."""
+    held = StateFile(tmp_path)
+    with pytest.raises(HostError, match="another agent holds"):
+        StateFile(tmp_path)
+    assert held.read() is not None
 
 
 def test_state_of_another_boot_is_not_used(tmp_path: Path) -> None:

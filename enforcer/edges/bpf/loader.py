@@ -7,7 +7,6 @@ A build under construction has the suffix ``-new``; it gets its final name last,
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -23,7 +22,7 @@ from enforcer import abi
 from enforcer.edges.bpf import build, offsets
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.programs import PROGRAMS, Program
-from enforcer.edges.directory import private
+from enforcer.edges.directory import hold, private
 from enforcer.errors import AbiError, EdgeError, HostError
 
 BUILD_TIMEOUT_S = 120
@@ -109,14 +108,7 @@ class Loader:
 
     def _hold(self) -> None:
         """One agent for one directory of pins: two would take each other's programs down."""
-        self._held = os.open(self._pins, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            os.close(self._held)
-            raise HostError(
-                f"another agent holds the pins in {self._pins}: stop it first, or choose --pins elsewhere"
-            ) from e
+        self._held = hold(self._pins, "--pins")
 
     def release(self) -> None:
         """Let another agent hold the pins; they stay."""
