@@ -5,9 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
+from enforcer import settings
+from enforcer.cli.run import run_command
 from tests.arch.tree import ROOT
 
 TARGETS = {"install", "demo", "demo-down", "test", "test-vm", "lint", "bench", "clean"}
@@ -97,6 +101,47 @@ def test_systemd_understands_the_unit(tmp_path):
     argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", copy]
     found = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def unit():
+    """The unit file's settings: each name with its values, in order."""
+    found = {}
+    for line in (ROOT / "deploy" / "systemd" / "enforcer.service").read_text().splitlines():
+        name, separator, value = line.partition("=")
+        if separator and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_the_unit_starts_what_make_install_installs():
+    """The command is the one in the virtual environment of a clone at /opt/enforcer, and it takes the words it is given."""
+    venv = re.search(r"^VENV := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [command] = unit()["ExecStart"]
+    program, *words = command.split()
+    assert program == f"/opt/enforcer/{venv}/bin/enforcer"
+    assert Path(program).name in project["scripts"]
+    context = run_command.make_context("enforcer run", words[1:])
+    assert words[0] == run_command.name
+    assert context.params["policy"] == settings.POLICY
+
+
+def test_the_units_directories_are_those_the_agent_uses():
+    """systemd makes the directories, with their modes, that the agent writes to by default."""
+    made = unit()
+    assert [Path("/var/lib", d) for d in made["StateDirectory"]] == [settings.STATE]
+    assert [Path("/var/log", d) for d in made["LogsDirectory"]] == [settings.JOURNAL]
+    assert [Path("/run", d) for d in made["RuntimeDirectory"]] == [settings.RUN]
+
+
+def test_the_unit_starts_after_docker_and_again_without_end():
+    """The agent asks Docker at once and ends where it does not answer: systemd orders the two, and tries again."""
+    said = unit()
+    assert said["After"] == said["Wants"] == ["docker.service"]
+    assert "Before" not in said
+    assert said["Restart"] == ["always"]
+    assert said["StartLimitIntervalSec"] == ["0"]
+    assert int(said["RestartSec"][0]) > 0
 
 
 def test_every_setting_of_the_unit_has_its_reason():
