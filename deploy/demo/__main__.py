@@ -35,7 +35,7 @@ from deploy.demo.play import (
 )
 from deploy.demo.prometheus import Prometheus, start_prometheus
 from deploy.demo.story import STORY
-from deploy.demo.teardown import CGROUPS, leftovers, objects_left, unmake
+from deploy.demo.teardown import cgroup_directories, leftovers, objects_left, unmake
 from deploy.demo.world import AGENTS, World, build_world, limits
 from enforcer.errors import EdgeError, EnforcerError, HostError
 
@@ -63,11 +63,19 @@ class Report:
 
     began: float = field(default_factory=monotonic)
     failed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     checked: int = 0
 
     def say(self, text: str) -> None:
         """A line with the seconds since the start."""
         click.echo(f"[{monotonic() - self.began:5.1f} s] {text}")
+
+    def removed(self, left: list[str]) -> None:
+        """The end of everything that was made; ``left`` is what could not be removed, which is told at once."""
+        self.left += left
+        for what in left:
+            click.echo(f"FAILED  {what}", err=True)
+        self.say("something is left: run make demo-down" if left else "everything that the demo made is removed")
 
     def take(self, seen: Seen) -> None:
         """One check, done."""
@@ -93,7 +101,7 @@ def main(*, keep: bool, down: bool, own_engine: bool) -> None:
         click.echo(f"demo: the Docker engine failed: {e}", err=True)
         sys.exit(EdgeError.exit_code)
     except KeyboardInterrupt:
-        click.echo("demo: interrupted; everything is removed", err=True)
+        click.echo("demo: interrupted", err=True)  # what was removed, and what not, is said where it is removed
         sys.exit(130)
 
 
@@ -142,10 +150,19 @@ def _removed_unless_kept(ledger: Ledger, report: Report) -> Iterator[list[Stage]
         yield kept
     finally:
         if not kept:
-            for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C does not leave half of it
-                signal.signal(number, signal.SIG_IGN)
-            report.failed += remove(ledger)
-            report.say("everything that the demo made is removed" if not report.failed else "removed")
+            with _uninterruptible():
+                report.removed(remove(ledger))
+
+
+@contextmanager
+def _uninterruptible() -> Iterator[None]:
+    """A second Ctrl-C does not leave half of it."""
+    earlier = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def remove(ledger: Ledger) -> list[str]:
@@ -161,10 +178,11 @@ def take_down() -> int:
         if ledger.owner_alive:
             click.echo(f"{ledger.name} still plays: left alone")
             continue
-        trouble += remove(ledger)
-        click.echo(f"{ledger.name} is removed")
-    for what in trouble:
-        click.echo(what, err=True)
+        left = remove(ledger)
+        trouble += left
+        click.echo(f"{ledger.name} is {'only partly ' if left else ''}removed")
+        for what in left:
+            click.echo(what, err=True)
     return 1 if trouble else 0
 
 
@@ -226,7 +244,7 @@ def _strike(stage: Stage, report: Report) -> None:
     unload(*pins.words)
     if (tables := _tables(stage.engine)) != stage.tables:
         wrong.append(f"nftables: {tables}, but before {stage.tables}")
-    wrong += [f"cgroup {left}" for left in CGROUPS.rglob(stage.agent.canary)]
+    wrong += [f"cgroup {left}" for left in cgroup_directories(stage.agent.canary)]
     wrong += objects_left(stage.engine.url, stage.engine.label)
     report.take(
         Seen(
@@ -255,9 +273,8 @@ def _sum_up(report: Report) -> int:
     click.echo("")
     for failure in report.failed:
         click.echo(f"FAILED  {failure}")
-    passed = report.checked - sum(1 for f in report.failed if f[0].isdigit())
-    report.say(f"{passed} of {report.checked} checks were as expected")
-    return 1 if report.failed else 0
+    report.say(f"{report.checked - len(report.failed)} of {report.checked} checks were as expected")
+    return 1 if report.failed or report.left else 0
 
 
 if __name__ == "__main__":

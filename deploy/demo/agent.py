@@ -55,8 +55,8 @@ class Agent:
 
     @property
     def canary(self) -> str:
-        """The name of the scratch cgroup that its self-test makes."""
-        return f"enforcer-canary-{self.process.pid}"
+        """The scratch cgroup that its self-test makes, by its path beneath the hierarchy's root."""
+        return f"{self.engine.parent.strip('/')}/enforcer-canary-{self.process.pid}"
 
     def stop(self) -> bool:
         """End it as systemd would. False if it did not end by itself."""
@@ -70,7 +70,7 @@ def promised(engine: Engine) -> dict[str, str]:
 
 
 def _cgroup(engine: Engine) -> tuple[str, ...]:
-    return ("--cgroup", f"/{engine.name}") if engine.own else ()
+    return ("--cgroup", engine.parent) if engine.own else ()
 
 
 def command() -> str:

@@ -16,6 +16,7 @@ from deploy.demo.namespace import Namespace
 from deploy.demo.process import Process, await_that, last_words
 from deploy.demo.teardown import answers, unmake
 from enforcer.errors import EdgeError, HostError
+from enforcer.settings import default_parent
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 LABEL = "enforcer.demo"
@@ -49,6 +50,17 @@ class Engine:
     def labels(self) -> dict[str, str]:
         """The same as a mapping, for whatever is made in the engine."""
         return {LABEL: self.name}
+
+    @property
+    def parent(self) -> str:
+        """The cgroup above its containers: one of our name, or Docker's default for the driver of a running engine."""
+        if self.own:
+            return f"/{self.name}"
+        client = self.client()
+        try:
+            return default_parent(str(client.info()["CgroupDriver"]))
+        finally:
+            client.close()
 
     def client(self, timeout: int = 60) -> docker.DockerClient:
         """A client of its own for the caller, who closes it."""
@@ -135,7 +147,7 @@ def _dockerd(engine: Engine) -> tuple[str, ...]:
         "pidfile": at / "docker.pid",
         "host": engine.url,
         "config-file": at / "daemon.json",
-        "cgroup-parent": f"/{engine.name}",
+        "cgroup-parent": engine.parent,
         "exec-opt": "native.cgroupdriver=cgroupfs",
         "storage-driver": "overlay2",
         "iptables": "true",

@@ -77,8 +77,14 @@ class Ledger:
     @property
     def owner_alive(self) -> bool:
         """Whether the demo that writes it still runs."""
+        owner = self.owner
+        return owner is not None and owner.alive
+
+    @property
+    def owner(self) -> Process | None:
+        """The demo that writes it; None in the instant before it has written that."""
         lines = list(self._lines())
-        return bool(lines) and Process("demo", int(lines[0][0]), int(lines[0][1])).alive
+        return Process("demo", int(lines[0][0]), int(lines[0][1])) if lines else None
 
     def add(self, kind: Kind, *words: str) -> None:
         """Write down one thing; to be called before the thing is made, or at once after if its name comes later."""
