@@ -75,13 +75,15 @@ class Agent:
         self._docker = DockerFollower(self._dockerd, self._hear, self._supervisor.stopping.wait)
         self._docker.open()
         name = f"enforcer-canary-{os.getpid()}"
-        self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
         with ExitStack() as failing:
+            self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
+            failing.callback(self._canary.file.unlink)
             if not self._cgroups.is_there(self._parent):
                 self._cgroups.ensure(self._parent)
                 failing.callback(self._cgroups.remove, self._parent)
             os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
             self._control = Control(self._settings.socket, self._answer)
+            failing.callback(self._control.close)
             self._probes = Probes(
                 self._settings.pins, self._source, instance=self._state.instance, mechanism=self._settings.mechanism
             )
@@ -148,6 +150,7 @@ class Agent:
         self._pipeline.drain()
         self._control.close()
         self._scrape.close()
+        self._canary.file.unlink(missing_ok=True)
         self._journal.close()
         self._dockerd.close()
         if self._supervisor.failure:

@@ -12,15 +12,32 @@ static __always_inline struct enf_row enf_row_of(u32 generation, u32 subject, u3
 	return row ? *row : nothing;
 }
 
+static __always_inline void enf_file_record(const int direct, const struct enf_count_key *k, u32 generation, u8 mechanism,
+					    u32 asked, struct enf_row row, const struct enf_place *p)
+{
+	struct enf_event *e = enf_begin(k->subject, generation, k->hook, mechanism);
+
+	if (!e)
+		return;
+	e->object = p->object;
+	e->verdict = k->verdict;
+	e->class_ = ENF_CLASS_DATA;
+	e->asked = asked;
+	e->granted = row.granted;
+	e->mode = row.mode;
+	e->device = p->device;
+	e->inode = enf_inode_of(direct, p->dentry);
+	e->path_len = enf_path_of(direct, p, e->path);
+	enf_end(e);
+}
+
 /* The one answer to every file hook. Returns the verdict; whatever is not allowed has been counted and recorded. */
 static __always_inline enum enf_verdict enf_answer_file(const int direct, struct enf_subject *s, struct path *at,
 							bool by_handle, u32 asked, u8 hook, u8 mechanism)
 {
 	u32 generation = enf_generation();
-	struct enf_place p = {};
 	struct enf_count_key count = {.subject = s->id, .class_ = ENF_CLASS_DATA, .hook = hook};
-	enum enf_verdict verdict;
-	struct enf_event *e;
+	struct enf_place p = {};
 	struct enf_row row;
 
 	if (!asked)
@@ -29,30 +46,16 @@ static __always_inline enum enf_verdict enf_answer_file(const int direct, struct
 	if (!p.object)
 		return ENF_ALLOWED;
 	row = enf_row_of(generation, count.subject, p.object);
-	verdict = enf_decide(row.granted, asked, row.mode);
-	if (verdict == ENF_ALLOWED)
-		return verdict;
-	if (verdict == ENF_DENIED && mechanism == ENF_BY_TRACEPOINT)
-		verdict = ENF_KILLED;
-
+	count.verdict = enf_decide(row.granted, asked, row.mode);
+	if (count.verdict == ENF_ALLOWED)
+		return ENF_ALLOWED;
+	if (count.verdict == ENF_DENIED && mechanism == ENF_BY_TRACEPOINT)
+		count.verdict = ENF_KILLED;
 	count.object = p.object;
 	count.access = asked & ~row.granted;
-	count.verdict = verdict;
 	enf_count(&count);
-	e = enf_begin(count.subject, generation, hook, mechanism);
-	if (e) {
-		e->object = p.object;
-		e->verdict = verdict;
-		e->class_ = ENF_CLASS_DATA;
-		e->asked = asked;
-		e->granted = row.granted;
-		e->mode = row.mode;
-		e->device = p.device;
-		e->inode = enf_inode_of(direct, p.dentry);
-		e->path_len = enf_path_of(direct, &p, e->path);
-		enf_end(e);
-	}
-	return verdict;
+	enf_file_record(direct, &count, generation, mechanism, asked, row, &p);
+	return count.verdict;
 }
 
 static __always_inline u32 enf_access_of(u32 f_mode, u32 f_flags)

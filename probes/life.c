@@ -37,6 +37,18 @@ static __always_inline void enf_enroll(u64 cgroup, struct enf_subject *born)
 		enf_lose(born->id, ENF_LOST_SUBJECTS);
 }
 
+static __always_inline void enf_tell_birth(u64 cgroup, const struct enf_subject *born, const struct enf_docker_id *docker)
+{
+	struct enf_event *e = enf_begin(born->id, enf_generation(), ENF_HOOK_BORN, 0);
+
+	if (!e)
+		return;
+	e->cgroup_id = cgroup;
+	e->path_len = ENF_DOCKER_ID;
+	__builtin_memcpy(e->path, docker->hex, ENF_DOCKER_ID);
+	enf_end(e);
+}
+
 /*
  * A cgroup is made. One under a subject's is that subject; one with a Docker id is the subject that the agent prepared at
  * Docker's create event, or unnamed. It stays pending: runc works in it before the container's first program runs.
@@ -48,7 +60,6 @@ RAW_TRACEPOINT_PROBE(cgroup_mkdir)
 	struct kernfs_node *node = ENF_GET(0, cgroup, kn), *above;
 	struct enf_subject born = {.id = ENF_UNNAMED, .state = ENF_PENDING}, *parent;
 	struct enf_docker_id docker __attribute__((aligned(8))) = {};
-	struct enf_event *e;
 	u64 id = ENF_GET(0, node, id), above_id;
 	u32 *prepared_id;
 
@@ -68,14 +79,7 @@ RAW_TRACEPOINT_PROBE(cgroup_mkdir)
 	if (prepared_id)
 		born.id = *prepared_id;
 	enf_enroll(id, &born);
-
-	e = enf_begin(born.id, enf_generation(), ENF_HOOK_BORN, 0);
-	if (!e)
-		return 0;
-	e->cgroup_id = id;
-	e->path_len = ENF_DOCKER_ID;
-	__builtin_memcpy(e->path, docker.hex, ENF_DOCKER_ID);
-	enf_end(e);
+	enf_tell_birth(id, &born, &docker);
 	return 0;
 }
 

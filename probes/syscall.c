@@ -17,86 +17,86 @@ struct enf_call {
 #define ENF_SOCKETCALL_CONNECT 3     /* SYS_CONNECT of include/uapi/linux/net.h */
 #define ENF_X32_BIT 0x40000000       /* __X32_SYSCALL_BIT: the same numbers by another door */
 
-/* x86-64 system call numbers: arch/x86/entry/syscalls/syscall_64.tbl */
-static __always_inline void enf_call_64(struct pt_regs *regs, u32 nr, struct enf_call *c)
+/* The first three arguments, in the registers of either ABI. */
+struct enf_arguments {
+	unsigned long a, b, c;
+};
+
+static __always_inline void enf_open(struct enf_call *c, int dirfd, unsigned long path, u32 flags)
 {
 	c->what = ENF_SYS_OPEN;
-	c->dirfd = ENF_AT_FDCWD;
-	switch (nr) {
-	case 2:                      /* open(path, flags) */
-		c->path = ENF_GET(0, regs, di);
-		c->flags = ENF_GET(0, regs, si);
-		break;
-	case 85:                     /* creat(path) */
-		c->path = ENF_GET(0, regs, di);
-		c->flags = ENF_CREAT_FLAGS;
-		break;
-	case 257:                    /* openat(dirfd, path, flags) */
-		c->flags = ENF_GET(0, regs, dx);
-		c->dirfd = ENF_GET(0, regs, di);
-		c->path = ENF_GET(0, regs, si);
-		break;
-	case 437:                    /* openat2(dirfd, path, how) */
-		bpf_probe_read_user(&c->flags, sizeof(c->flags), (void *)ENF_GET(0, regs, dx));
-		c->dirfd = ENF_GET(0, regs, di);
-		c->path = ENF_GET(0, regs, si);
-		break;
-	case 304:                    /* open_by_handle_at(mount_fd, handle, flags) */
-		c->what = ENF_SYS_OPEN_HANDLE;
-		c->flags = ENF_GET(0, regs, dx);
-		break;
-	case 42:                     /* connect(fd, address) */
-		c->what = ENF_SYS_CONNECT;
-		c->dirfd = ENF_GET(0, regs, di);
-		break;
-	default:
-		c->what = ENF_SYS_OTHER;
-	}
+	c->dirfd = dirfd;
+	c->path = path;
+	c->flags = flags;
+}
+
+static __always_inline void enf_open_handle(struct enf_call *c, u32 flags)
+{
+	c->what = ENF_SYS_OPEN_HANDLE;
+	c->flags = flags;
+}
+
+static __always_inline void enf_connect(struct enf_call *c, int fd)
+{
+	c->what = ENF_SYS_CONNECT;
+	c->dirfd = fd;
+}
+
+static __always_inline u32 enf_user_u32(unsigned long at)
+{
+	u32 value = 0;
+
+	bpf_probe_read_user(&value, sizeof(value), (void *)at);
+	return value;
+}
+
+/* x86-64 system call numbers: arch/x86/entry/syscalls/syscall_64.tbl */
+static __always_inline void enf_call_64(u32 nr, const struct enf_arguments *x, struct enf_call *c)
+{
+	if (nr == 2)                                  /* open(path, flags) */
+		enf_open(c, ENF_AT_FDCWD, x->a, x->b);
+	else if (nr == 85)                            /* creat(path) */
+		enf_open(c, ENF_AT_FDCWD, x->a, ENF_CREAT_FLAGS);
+	else if (nr == 257)                           /* openat(dirfd, path, flags) */
+		enf_open(c, x->a, x->b, x->c);
+	else if (nr == 437)                           /* openat2(dirfd, path, how): flags are how's first field */
+		enf_open(c, x->a, x->b, enf_user_u32(x->c));
+	else if (nr == 304)                           /* open_by_handle_at(mount_fd, handle, flags) */
+		enf_open_handle(c, x->c);
+	else if (nr == 42)                            /* connect(fd, address) */
+		enf_connect(c, x->a);
 }
 
 /* 32-bit numbers of the same calls: arch/x86/entry/syscalls/syscall_32.tbl */
-static __always_inline void enf_call_32(struct pt_regs *regs, u32 nr, struct enf_call *c)
+static __always_inline void enf_call_32(u32 nr, const struct enf_arguments *x, struct enf_call *c)
 {
-	c->what = ENF_SYS_OPEN;
-	c->dirfd = ENF_AT_FDCWD;
-	switch (nr) {
-	case 5:
-		c->path = ENF_GET(0, regs, bx);
-		c->flags = ENF_GET(0, regs, cx);
-		break;
-	case 8:
-		c->path = ENF_GET(0, regs, bx);
-		c->flags = ENF_CREAT_FLAGS;
-		break;
-	case 295:
-		c->flags = ENF_GET(0, regs, dx);
-		c->dirfd = ENF_GET(0, regs, bx);
-		c->path = ENF_GET(0, regs, cx);
-		break;
-	case 437:
-		bpf_probe_read_user(&c->flags, sizeof(c->flags), (void *)ENF_GET(0, regs, dx));
-		c->dirfd = ENF_GET(0, regs, bx);
-		c->path = ENF_GET(0, regs, cx);
-		break;
-	case 102:                    /* socketcall(call, arguments) */
-		if (ENF_GET(0, regs, bx) != ENF_SOCKETCALL_CONNECT) {
-			c->what = ENF_SYS_OTHER;
-			break;
-		}
-		c->what = ENF_SYS_CONNECT;
-		bpf_probe_read_user(&c->dirfd, sizeof(c->dirfd), (void *)ENF_GET(0, regs, cx));
-		break;
-	case 342:
-		c->what = ENF_SYS_OPEN_HANDLE;
-		c->flags = ENF_GET(0, regs, dx);
-		break;
-	case 362:
-		c->what = ENF_SYS_CONNECT;
-		c->dirfd = ENF_GET(0, regs, bx);
-		break;
-	default:
-		c->what = ENF_SYS_OTHER;
-	}
+	if (nr == 5)
+		enf_open(c, ENF_AT_FDCWD, x->a, x->b);
+	else if (nr == 8)
+		enf_open(c, ENF_AT_FDCWD, x->a, ENF_CREAT_FLAGS);
+	else if (nr == 295)
+		enf_open(c, x->a, x->b, x->c);
+	else if (nr == 437)
+		enf_open(c, x->a, x->b, enf_user_u32(x->c));
+	else if (nr == 342)
+		enf_open_handle(c, x->c);
+	else if (nr == 362)
+		enf_connect(c, x->a);
+	else if (nr == 102 && x->a == ENF_SOCKETCALL_CONNECT)  /* socketcall(call, arguments) */
+		enf_connect(c, enf_user_u32(x->b));
+}
+
+static __always_inline void enf_call_of(struct task_struct *task, struct pt_regs *regs, u32 nr, struct enf_call *c)
+{
+	bool compat = ENF_GET(0, task, thread_info.status) & ENF_TS_COMPAT;
+	struct enf_arguments x = {.c = ENF_GET(0, regs, dx)};
+
+	x.a = compat ? ENF_GET(0, regs, bx) : ENF_GET(0, regs, di);
+	x.b = compat ? ENF_GET(0, regs, cx) : ENF_GET(0, regs, si);
+	if (compat)
+		enf_call_32(nr, &x, c);
+	else
+		enf_call_64(nr, &x, c);
 }
 
 static __always_inline bool enf_may_concern(u32 nr)
@@ -167,21 +167,14 @@ RAW_TRACEPOINT_PROBE(sys_exit)
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	long result = (long)ctx->args[1];
 	u32 nr = (u32)ENF_GET(0, regs, orig_ax) & ~ENF_X32_BIT;  /* the kernel looks at the low half only, so must we */
-	struct task_struct *task;
-	struct enf_subject *s;
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct enf_subject *s = enf_may_concern(nr) ? enf_current_subject() : 0;
 	struct enf_call c = {};
 	struct file *file;
 
-	if (!enf_may_concern(nr))
-		return 0;
-	s = enf_current_subject();
 	if (!s)
 		return 0;
-	task = (struct task_struct *)bpf_get_current_task();
-	if (ENF_GET(0, task, thread_info.status) & ENF_TS_COMPAT)
-		enf_call_32(regs, nr, &c);
-	else
-		enf_call_64(regs, nr, &c);
+	enf_call_of(task, regs, nr, &c);
 	if (c.what == ENF_SYS_OTHER)
 		return 0;
 	if (result < 0) {

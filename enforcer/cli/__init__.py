@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from enforcer.errors import EnforcerError
+from enforcer.errors import EnforcerError, PolicyError
 
 COMMANDS = {
     "run": "enforcer.cli.run:run_command",
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         e.show()
         sys.exit(2)
     except EnforcerError as e:
-        for line in str(e).splitlines():
-            print(f"enforcer: {line}", file=sys.stderr)
+        # a mistake in a policy begins with its place, so that editors find it
+        print(str(e) if isinstance(e, PolicyError) else f"enforcer: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
     except BrokenPipeError:
         sys.stderr.close()

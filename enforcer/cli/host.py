@@ -14,8 +14,8 @@ from enforcer.core.model import Mechanism
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.loader import Loader
 from enforcer.edges.control import ask
-from enforcer.edges.dockerd import Dockerd
-from enforcer.settings import Settings, default_parent
+from enforcer.errors import UsageError
+from enforcer.settings import Settings
 
 run_option = click.option(
     "--run",
@@ -35,11 +35,11 @@ def doctor_command(cgroup: str, format_: str) -> int:
 
     Exits 3 if the agent could not run here.
     """
-    from enforcer.runtime.doctor import checks, holds  # noqa: PLC0415 -- carries the loader
+    from enforcer.runtime.doctor import checks, default_parent_of, holds  # noqa: PLC0415 -- carries the loader
 
-    found = list(checks(docker_address()))
+    found = list(checks(docker_address(), cgroup))
     able = all(c.ok for c in found)
-    tried = holds(cgroup or _default_parent()) if able else ()
+    tried = holds(cgroup or default_parent_of(docker_address())) if able else ()
     if format_ == "json":
         rows = [{"what": c.what, "ok": c.ok, "seen": c.seen} for c in found]
         hooks = [{"hook": h.hook, "mechanism": _name(h.mechanism), "missed": h.missed} for h in tried]
@@ -54,14 +54,6 @@ def doctor_command(cgroup: str, format_: str) -> int:
 
 def _name(mechanism: Mechanism | None) -> str:
     return mechanism.name.lower() if mechanism else "nothing"
-
-
-def _default_parent() -> str:
-    dockerd = Dockerd(docker_address())
-    try:
-        return default_parent(dockerd.engine().cgroup_driver)
-    finally:
-        dockerd.close()
 
 
 @click.command("status")
@@ -84,6 +76,7 @@ def _status_text(found: dict[str, Any]) -> list[str]:
         f"policy      {policy['hash'][:12]} ({policy['mode']}), generation {policy['generation']}, {policy['path']}",
         f"containers  {sum(c['running'] for c in containers)} running, {sum(not c['running'] for c in containers)} stopped",
         f"violations  {counts['counted']} counted: {counts['recorded']} recorded, {counts['suppressed']} suppressed, lost: {lost}",
+        f"not judged  {found['unplaced']} attempts refused by others could not be placed, {found['malformed']} records not read",
         f"self-test   {'passed' if found['selftest']['success'] else 'FAILED: ' + str(found['selftest']['failures'])}",
         f"docker      {'connected' if found['docker']['connected'] else 'NOT CONNECTED'}, {found['docker']['address']}",
         "",
@@ -100,4 +93,6 @@ def _status_text(found: dict[str, Any]) -> list[str]:
 )
 def unload_command(pins: Path) -> None:
     """Remove every program and map from the kernel: nothing is enforced any more. The agent must have stopped."""
+    if not pins.exists():
+        raise UsageError(f"nothing is pinned at {pins}: --pins must be what `enforcer run` was given")
     emit([f"{Loader(pins, Libbpf()).unload()} programs detached, {pins} removed"])

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from enforcer.errors import HostError
 
+_FOREIGN_WRITERS = stat.S_IWGRP | stat.S_IWOTH
+
 
 def private(path: Path, option: str) -> Path:
-    """Make ``path`` and those above it where they are missing, mode 0700. Raises ``HostError`` naming the option to change."""
+    """Make ``path`` and those above it where they are missing, mode 0700. Raises ``HostError`` naming the option to change.
+
+    One that is there already must belong to whoever runs the agent, and nobody else may write in it.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
     except OSError as e:
         raise HostError(f"cannot make {path} ({e.strerror}): run as root, or choose {option} elsewhere") from e
+    if found.st_uid != os.geteuid() or found.st_mode & _FOREIGN_WRITERS:
+        raise HostError(f"others may write in {path} ({option}): chown it to root and chmod 0700 it, or choose another")
     return path
 
 

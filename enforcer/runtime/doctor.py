@@ -19,6 +19,7 @@ from enforcer.edges.dockerd import Dockerd
 from enforcer.errors import EnforcerError, HostError
 from enforcer.runtime.canary import Canary
 from enforcer.runtime.probes import Hold, Probes, lsm_list
+from enforcer.settings import default_parent
 
 PINS = Path("/sys/fs/bpf")
 
@@ -32,14 +33,18 @@ class Check:
     seen: str
 
 
-def checks(docker: str) -> Iterator[Check]:
-    """The host's parts, each looked at by itself: one that is missing does not hide the next."""
+def checks(docker: str, cgroup: str = "") -> Iterator[Check]:
+    """The host's parts, each looked at by itself: one that is missing does not hide the next.
+
+    ``cgroup``: the one above the containers, "" for Docker's default.
+    """
     yield _asked("kernel", platform.release)
     yield _asked("root", _root)
     yield _asked("kernel's BTF and the fields that the probes read", lambda: Source.of(probes_directory()).build)
     yield _asked("cgroup v2", lambda: str(Cgroups().root))
     yield Check("LSMs", True, ", ".join(lsm_list() or ["unknown: securityfs is not mounted"]))
     yield _asked("docker", lambda: _docker(docker))
+    yield _asked("the cgroup above the containers", lambda: _attachable(cgroup or default_parent_of(docker)))
 
 
 def holds(parent: str) -> tuple[Hold, ...]:
@@ -77,6 +82,23 @@ def _root() -> str:
     if os.geteuid() != 0:
         raise HostError("not root: run with sudo")
     return "yes"
+
+
+def default_parent_of(docker: str) -> str:
+    """The cgroup that the engine puts containers in unless told otherwise. Raises EdgeError, HostError."""
+    dockerd = Dockerd(docker)
+    try:
+        return default_parent(dockerd.engine().cgroup_driver)
+    finally:
+        dockerd.close()
+
+
+def _attachable(parent: str) -> str:
+    """Network programs are attached there: refused where the agent itself, or all of the host, would be below it."""
+    cgroups = Cgroups()
+    if cgroups.is_there(parent):
+        os.close(cgroups.attachable(parent))
+    return parent
 
 
 def _docker(address: str) -> str:

@@ -76,6 +76,7 @@ class Pipeline:
             return self._records.event(record, offset_ns)
         except AbiError:
             self.malformed += 1
+            self._account(record.subject, record.count, abi.LOST_UNREADABLE)
             log.exception("a record cannot be read: this is a defect, please report it")
             return None
 
@@ -84,7 +85,11 @@ class Pipeline:
         self._journal.write(batch)
         failed = self._journal.lost[VIOLATIONS] > lost
         for subject, n in subjects.items():
-            try:
-                self._maps.add_loss(subject, abi.LOST_JOURNAL, n) if failed else self._maps.add_recorded(subject, n)
-            except EdgeError as e:
-                log.error("an account of %d records cannot be kept: %s", n, e)
+            self._account(subject, n, abi.LOST_JOURNAL if failed else 0)
+
+    def _account(self, subject: int, n: int, lost: int) -> None:
+        """``n`` violations of a subject are on record, or lost for a cause."""
+        try:
+            self._maps.add_loss(subject, lost, n) if lost else self._maps.add_recorded(subject, n)
+        except EdgeError as e:
+            log.error("an account of %d records cannot be kept: %s", n, e)

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enforcer.core.model import Hook, Mechanism
@@ -91,7 +91,15 @@ class Probes:
         holds += self.cover(cgroups, parents)
         holds += [self._climb(hook, prove) for hook in FILE_HOOKS]
         self._drop_unused(holds)
-        self.holds = tuple(holds)
+        self.holds = tuple(self._proved(holds, prove))
+
+    def _proved(self, holds: list[Hold], prove: Prove) -> list[Hold]:
+        """What the canary could do all the same is not held, whatever is attached."""
+        opens = next(h.mechanism for h in holds if h.hook == OPEN)
+        failures = prove(self.maps, opens).failures
+        if why := failures.get("connect"):
+            holds = [replace(h, mechanism=None, missed=(why,)) if h.hook == "connect4" else h for h in holds]
+        return holds
 
     def commit(self) -> None:
         """This build is in force: whatever was pinned before it goes now."""

@@ -18,7 +18,7 @@ from enforcer.runtime.records import UNNAMED, UNPLACED
 from enforcer.sinks.metrics import CAUSES, Reading, Violation
 
 SUPPRESSED = (abi.SUPPRESSED_BUDGET, abi.SUPPRESSED_REPEAT)
-LOST = (abi.LOST_RING, abi.LOST_JOURNAL)
+LOST = (abi.LOST_RING, abi.LOST_JOURNAL, abi.LOST_UNREADABLE)
 """The causes for which a counted violation has no record. LOST_COUNTS has one: only its line in the counters is missing."""
 
 
@@ -97,6 +97,11 @@ TRACEPOINT_HOLDS = (
     "shares its descriptors may have used it; exec and io_uring are not seen"
 )
 
+NETWORK_HOLDS = {
+    "what": "network rules: calls that connect or send, not packets: ICMP, SCTP, raw and packet sockets are not judged",
+    "why": "this version has no hook for them; Docker's own isolation of internal networks still holds",
+}
+
 
 def object_name(found: ObjectId) -> str:
     """A data object in a label: a volume by its name, the other kinds with theirs before it."""
@@ -167,6 +172,8 @@ def degraded(snapshot: Snapshot, holds: tuple[Hold, ...], health: Health) -> lis
             found.append({"what": f"hook {hold.hook} is not held", "why": "; ".join(hold.missed)})
         elif hold.hook == "open" and hold.mechanism is Mechanism.TRACEPOINT:
             found.append({"what": TRACEPOINT_HOLDS, "why": "; ".join(hold.missed)})
+    if snapshot.policy.net_rules or snapshot.policy.internal:
+        found.append(NETWORK_HOLDS)
     for parent, why in health.uncovered.items():
         found.append({"what": f"network rules do not hold for containers below cgroup {parent}", "why": why})
     if health.behind:

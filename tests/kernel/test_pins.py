@@ -93,7 +93,7 @@ def test_the_next_agent_adopts(place: Place) -> None:
     place.leave(first)
     second = place.probes()
     assert (second.adopted, held(second)) == (True, mechanisms)
-    assert counted(second.maps)["open"] == before["open"] + 1  # the canary of the second start
+    assert counted(second.maps)["open"] == before["open"] + 2  # the canary of the second start
 
 
 def test_in_force_while_no_agent_lives(place: Place) -> None:
@@ -129,7 +129,7 @@ def test_maps_of_another_state_are_not_adopted(place: Place) -> None:
     second = place.probes(instance=INSTANCE + 1)
     assert not second.adopted
     second.commit()
-    assert counted(second.maps) == {"connect": 1, "open": 1}
+    assert counted(second.maps) == {"connect": 2, "open": 2}  # the climb, and the proof of all that was attached
     assert len(place.builds()) == 1
 
 
@@ -213,3 +213,25 @@ def test_pins_must_be_on_a_bpffs(tmp_path: Path) -> None:
     """Another filesystem cannot hold pins: that is said before anything is built."""
     with pytest.raises(HostError, match="not on a bpffs"):
         Probes(tmp_path / "pins", Source.of(probes_directory()), instance=1)
+
+
+def test_nothing_but_builds_is_touched(place: Place, tmp_path: Path) -> None:
+    """Another program's pins in the same directory, and the root of a bpffs, are left alone; so is any other filesystem."""
+    first = place.probes()
+    theirs = place.pins / "theirs" / "links"
+    theirs.mkdir(parents=True)
+    first.commit()
+    first.unload()
+    first.release()
+    place.open.remove(first)
+    assert theirs.is_dir()
+    theirs.rmdir()
+    theirs.parent.rmdir()
+    place.pins.rmdir()
+    (tmp_path / "pins" / "0123456789abcdef" / "links").mkdir(parents=True)
+    kept = tmp_path / "pins" / "0123456789abcdef" / "links" / "file"
+    kept.write_text("a file")
+    for pins in (tmp_path / "pins", Path("/sys/fs/bpf")):
+        with pytest.raises(HostError, match="bpffs"):
+            Loader(pins, Libbpf()).unload()
+    assert kept.read_text() == "a file"

@@ -88,7 +88,7 @@ World = tuple[Reconcile, FakeMaps]
 def reconcile_in(directory: Path, maps: FakeMaps | None = None) -> Reconcile:
     """A reconcile over fakes, with its state in ``directory``."""
     file = StateFile(directory)
-    return Reconcile(maps or FakeMaps(), file, file.read(), canary=None)  # type: ignore[arg-type]
+    return Reconcile(maps or FakeMaps(), file, file.read(), canary=None)
 
 
 @pytest.fixture
@@ -168,10 +168,7 @@ def test_a_failure_between_operations_is_repaired(world: World, stop: int) -> No
 def test_numbers_outlive_the_agent(tmp_path: Path) -> None:
     """A second agent gives the same containers the same numbers, and generations go on."""
     file = StateFile(tmp_path)
-    one, two = (
-        Reconcile(FakeMaps(), file, file.read(), canary=None).load(policy(), FACTS)  # type: ignore[arg-type]
-        for _ in range(2)
-    )
+    one, two = (Reconcile(FakeMaps(), file, file.read(), canary=None).load(policy(), FACTS) for _ in range(2))
     assert one.state.ids == two.state.ids
     assert (one.image.generation, two.image.generation) == (1, 2)
 
@@ -221,7 +218,7 @@ def test_a_file_record_becomes_an_event(world: World) -> None:
     reconcile, maps = world
     ids = reconcile.load(policy(), FACTS).state.ids
     text = b"leaf\0dir\0"
-    found = Records(reconcile.at, maps, None).event(  # type: ignore[arg-type]
+    found = Records(reconcile.at, maps, None).event(
         record(
             subject=ids.subject(ALPHA), object=ids.object(volume("alpha-data")), class_=abi.DATA, hook=Hook.OPEN,
             mechanism=Mechanism.LSM, verdict=Verdict.DENIED, mode=1, asked=2, granted=1, pid=3, tid=4, uid=5, inode=6,
@@ -244,7 +241,7 @@ def test_a_connection_record_becomes_an_event(world: World) -> None:
         mechanism=Mechanism.CGROUP, verdict=Verdict.DENIED, mode=1, asked=8, port=443, protocol=6,
     )  # fmt: skip
     raw.address.bytes[:] = bytes(10) + b"\xff\xff" + bytes((203, 0, 113, 10))
-    found = Records(reconcile.at, maps, None).event(raw, 0)  # type: ignore[arg-type]
+    found = Records(reconcile.at, maps, None).event(raw, 0)
     assert found is not None
     assert found.attempt == NetAttempt("203.0.113.10", 443, 6, network="inner", external=True)
 
@@ -255,7 +252,7 @@ def test_names_of_containers_that_are_gone(world: World) -> None:
     ids = reconcile.load(policy(), FACTS).state.ids
     reconcile.update(Facts(networks=FACTS.networks, objects=FACTS.objects))
     common = {"class_": abi.DATA, "hook": Hook.OPEN, "mechanism": Mechanism.LSM, "verdict": 2, "mode": 1, "asked": 1}
-    records = Records(reconcile.at, maps, None)  # type: ignore[arg-type]
+    records = Records(reconcile.at, maps, None)
     gone = records.event(record(subject=ids.subject(ALPHA), **common), 0)
     unnamed = records.event(record(subject=Reserved.UNNAMED, **common), 0)
     assert gone is not None
@@ -268,7 +265,7 @@ def test_values_that_the_contract_lacks_are_refused(world: World) -> None:
     reconcile, maps = world
     reconcile.load(policy(), FACTS)
     with pytest.raises(AbiError):
-        Records(reconcile.at, maps, None).event(record(class_=abi.DATA, hook=99, mechanism=1, mode=1), 0)  # type: ignore[arg-type]
+        Records(reconcile.at, maps, None).event(record(class_=abi.DATA, hook=99, mechanism=1, mode=1), 0)
     with pytest.raises(AbiError):
         path_of(record(path_len=abi.PATH + 1))
 
@@ -337,14 +334,15 @@ def test_what_is_read_is_kept_or_counted(world: World, broken: bool) -> None:
     )
     journal, born = FakeJournal(ring), []
     journal.broken = broken
-    rings = Rings(ring, FakeRing([]))  # type: ignore[arg-type]
-    pipeline = Pipeline(rings, maps, Records(reconcile.at, maps, None), journal, born=born.append)  # type: ignore[arg-type]
+    rings = Rings(ring, FakeRing([]))
+    pipeline = Pipeline(rings, maps, Records(reconcile.at, maps, None), journal, born=born.append)
     assert pipeline.drain() == 4
     assert ring.advanced == 4
     assert (pipeline.canary_records, pipeline.malformed, born) == (2, 1, [BETA])
     subject = ids.subject(ALPHA)
     assert maps.kept == ({} if broken else {subject: 3})
-    assert maps.lost == ({(subject, abi.LOST_JOURNAL): 3} if broken else {})
+    unreadable = {(subject, abi.LOST_UNREADABLE): 1}
+    assert maps.lost == (unreadable | {(subject, abi.LOST_JOURNAL): 3} if broken else unreadable)
 
 
 class FakeSurvey:
@@ -378,14 +376,14 @@ def surveyor(survey: FakeSurvey, *messages: object, replaced: FakeSurvey | None 
     """Let a surveyor work off messages that are there already, and those that it gives itself; what it found settled."""
     found: list[frozenset[str]] = []
     made = Surveyor(
-        survey,  # type: ignore[arg-type]
+        survey,
         found=lambda facts, settled: found.append(settled),
-        reload=lambda: replaced,  # type: ignore[arg-type,return-value]
+        reload=lambda: replaced,
         stopped=lambda seconds: False,
     )
     batch = list(messages)
     while batch:
-        made._act(batch)  # type: ignore[arg-type]
+        made._act(batch)
         batch = [] if made._messages.empty() else [made._messages.get()]
         assert made.behind == bool(batch)
     return found
@@ -404,7 +402,7 @@ def test_an_end_ends_the_wait_before_a_repeated_look() -> None:
     """An agent that is told to stop does not wait for the engine to come back."""
     survey, waits = FakeSurvey(1), []
     made = Surveyor(
-        survey,  # type: ignore[arg-type]
+        survey,
         found=lambda facts, settled: None,
         reload=lambda: None,
         stopped=lambda seconds: waits.append(seconds) or True,
@@ -441,7 +439,7 @@ def test_the_end_is_not_delayed_by_what_waits() -> None:
     """When the agent stops, messages that still wait are dropped."""
     survey = FakeSurvey()
     made = Surveyor(
-        survey,  # type: ignore[arg-type]
+        survey,
         found=lambda facts, settled: None,
         reload=lambda: None,
         stopped=lambda seconds: False,

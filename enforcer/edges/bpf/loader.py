@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from enforcer.edges.directory import hold, private
 from enforcer.errors import AbiError, EdgeError, HostError
 
 BUILD_TIMEOUT_S = 120
+_BUILD = re.compile("[0-9a-f]{16}(-new|-old)?")
 _OLD = "-old"
 _NEW = "-new"  # bpffs allows no dot in a name
 
@@ -78,7 +80,10 @@ class Built:
 
 
 def bpffs(path: Path) -> None:
-    """Make sure that ``path`` can hold pins: bpffs is mounted above it, or is mounted now at /sys/fs/bpf. ``HostError`` if not."""
+    """Make sure that ``path`` can hold pins: a bpffs is mounted above it, or is mounted now at /sys/fs/bpf. ``HostError`` if not.
+
+    The root of a bpffs is refused: other programs keep their pins there.
+    """
     mounted = Path("/proc/self/mounts").read_text().splitlines()
     roots = [Path(line.split()[1]) for line in mounted if line.split()[2] == "bpf"]
     standard = Path("/sys/fs/bpf")
@@ -86,6 +91,8 @@ def bpffs(path: Path) -> None:
         done = subprocess.run(["mount", "-t", "bpf", "bpf", standard], capture_output=True, text=True, check=False)  # noqa: S603, S607
         if done.returncode:
             raise HostError(f"cannot mount bpffs at {standard} ({done.stderr.strip()}): mount it, then start again")
+    elif path in (standard, *roots):
+        raise HostError(f"{path} is the root of a bpffs, where others keep pins too: choose --pins below it")
     elif not any(path.is_relative_to(root) for root in roots):
         raise HostError(f"{path} is not on a bpffs: choose --pins below {standard}")
 
@@ -103,8 +110,9 @@ class Loader:
         bpffs(self._pins)
         private(self._pins, "--pins")
         self._hold()
-        for stale in self._pins.glob(f"*{_NEW}"):
-            remove(stale)
+        for stale in self._all():
+            if stale.name.endswith(_NEW):
+                remove(stale)
 
     def _hold(self) -> None:
         """One agent for one directory of pins: two would take each other's programs down."""
@@ -118,9 +126,11 @@ class Loader:
 
     def builds(self) -> tuple[Path, ...]:
         """The complete builds that are pinned."""
-        return (
-            tuple(sorted(p for p in self._pins.iterdir() if not p.name.endswith(_NEW))) if self._pins.is_dir() else ()
-        )
+        return tuple(p for p in self._all() if not p.name.endswith(_NEW))
+
+    def _all(self) -> list[Path]:
+        """Every build of ours, whole or not; whatever else lies in the directory is not ours."""
+        return sorted(p for p in self._pins.iterdir() if _BUILD.fullmatch(p.name)) if self._pins.is_dir() else []
 
     def adopt(self, source: Source) -> Built | None:
         """The pinned build of exactly this source, or None."""
@@ -185,7 +195,7 @@ class Loader:
         final = built.pins.with_name(built.pins.name.removesuffix(_NEW))
         if built.pins != final:
             built.pins.rename(final)
-        for other in self._pins.iterdir():
+        for other in self._all():
             if other != final:
                 remove(other)
         return Built(final, built.adopted, built.refused)
@@ -199,10 +209,15 @@ class Loader:
         """Take down everything; how many links went. Raises ``HostError`` while an agent holds the pins."""
         if not self._pins.is_dir():
             return 0
+        bpffs(self._pins)
         if self._held < 0:
             self._hold()
-        links = sum(1 for _ in self._pins.glob("*/links/*"))
-        remove(self._pins)
+        links = 0
+        for found in self._all():
+            links += sum(1 for _ in found.glob("links/*"))
+            remove(found)
+        with suppress(OSError):  # somebody else's pins in it: the directory stays
+            self._pins.rmdir()
         self.release()
         return links
 
@@ -248,16 +263,20 @@ def _run_child(job: build.Job) -> build.Built:
     return answer
 
 
-def remove(path: Path) -> None:
-    """Remove a tree of pins, links first, so that no program runs on with half its maps. Raises ``EdgeError``."""
+def remove(build_: Path) -> None:
+    """Remove one build's pins, links first, so that no program runs on with half its maps. Raises ``EdgeError``.
+
+    Only what a build consists of is touched: three directories with pins in them.
+    """
     try:
         for name in ("links", "programs", "maps"):
-            for entry in path.glob(f"**/{name}/*"):
+            for entry in (build_ / name).glob("*"):
                 entry.unlink()
-        for directory, _, _ in os.walk(path, topdown=False):
-            os.rmdir(directory)
+            with suppress(FileNotFoundError):
+                (build_ / name).rmdir()
+        build_.rmdir()
     except OSError as e:
-        raise EdgeError(f"cannot remove the pins in {path}: {e.strerror}") from e
+        raise EdgeError(f"cannot remove the pins in {build_}: {e.strerror}") from e
 
 
 def _some(refused: dict[str, str]) -> str:
