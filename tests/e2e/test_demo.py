@@ -9,17 +9,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from deploy.demo.__main__ import Report, _removed_unless_kept
+from deploy.demo.agent import Agent
+from deploy.demo.engine import Engine
 from deploy.demo.ledger import Entry, Kind, Ledger
 from deploy.demo.pins import program_exists, programs_of
-from deploy.demo.process import await_that
+from deploy.demo.process import Process, await_that
 from deploy.demo.story import STORY
-from deploy.demo.teardown import leftovers, mounts_under
+from deploy.demo.teardown import cgroup_directories, leftovers, mounts_under
+from enforcer.edges.cgroup import Cgroups
 from tests.arch.tree import ROOT
 
 WHOLE_S = 180
@@ -159,3 +162,16 @@ def test_what_cannot_be_removed_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert report.left
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert ledger.path.exists()
+
+
+def test_a_scratch_cgroup_that_the_agent_left_is_found(engine: Engine, tmp_path: Path) -> None:
+    """The self-test's cgroup is looked for where the agent makes it: beneath the cgroup above the containers."""
+    agent = Agent(engine=engine, process=Process("enforcer", pid=1, started=0), directory=tmp_path)
+    cgroups, path = Cgroups(), f"/{engine.name}/enforcer-canary-1"
+    assert cgroup_directories(agent.canary) == []
+    cgroups.ensure(path)
+    try:
+        assert cgroup_directories(agent.canary) == [cgroups.root / path.lstrip("/")]
+    finally:
+        cgroups.remove(path)
+    assert replace(engine, own=False).parent == "/docker"  # Docker's default for its driver, cgroupfs
