@@ -7,7 +7,8 @@
     │ UsageError    2   the command line is wrong                        (the operator fixes the call)
     ├ HostError     3   this host cannot do it: what is missing          (the operator fixes the host)
     ├ EdgeError     4   a neighbour failed: docker, nftables, bpf        (reconcile retries, bounded)
-    │ └ ContainerGone   the container ended while it was being looked at (reconcile forgets it)
+    │ ├ ContainerGone   the container ended while it was being looked at (reconcile forgets it)
+    │ └ NobodyListens   no agent runs in this directory                  (plan compares with no policy)
     └ AbiError     70   a contract is broken: our bug                    (never retried)
 """
 
@@ -66,6 +67,10 @@ class EdgeError(EnforcerError):
 
 class ContainerGone(EdgeError):  # noqa: N818 -- the name of DESIGN and STYLE
     """The container ended between the event that named it and the question about it."""
+
+
+class NobodyListens(EdgeError):  # noqa: N818 -- reads as what happened, like the one above
+    """There is no agent at the control socket: none has been started there, or it has ended."""
 
 
 class AbiError(EnforcerError):

@@ -14,16 +14,15 @@ from enforcer.core.explain import Destination, explain_data, explain_net
 from enforcer.core.ids import Ids, allocate
 from enforcer.core.matrix import Change, Matrix, changes, matrix, plain
 from enforcer.core.model import Access, Facts, Kind, ObjectId, Policy, Verdict
+from enforcer.core.protocols import NUMBERS
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import ask
 from enforcer.edges.dockerd import Dockerd
 from enforcer.edges.policyfile import load
-from enforcer.errors import EdgeError, UsageError
+from enforcer.errors import NobodyListens, UsageError
 from enforcer.runtime.facts import collect
 from enforcer.runtime.reconcile import paths_of
 from enforcer.settings import Settings
-
-PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1}
 
 policy_option = click.option(
     "--policy",
@@ -110,9 +109,9 @@ def plan_command(policy_path: Path, run_: Path, format_: str) -> None:
     new = plain(matrix(policy, host(policy)))
     try:
         running = ask(Settings(run=run_).socket, {"command": "matrix"})
-    except EdgeError:
+    except NobodyListens:
         running = {"data": {}, "network": {}}
-        emit(["no agent answers: compared with no policy at all"] if format_ == "table" else [])
+        click.echo("no agent runs: compared with no policy at all", err=True)  # what is printed stays one document
     found = changes(running, new)
     if format_ == "json":
         emit([json_text([c._asdict() for c in found])])
@@ -135,8 +134,8 @@ def _line(change: Change) -> tuple[str, str, str, str]:
 def explain_command(container: str, access: str, target: str, policy_path: Path, format_: str) -> int:
     """Why may a container do this, or may not?
 
-    TARGET is a volume, or path:/srv/x, or layer:CONTAINER; for `connect` it is HOST:PORT[/tcp|udp|icmp], where HOST is an
-    address ([…] around IPv6) or a container's name. Exits 1 if the answer is no.
+    TARGET is a volume, or path:/srv/x, or layer:CONTAINER; for `connect` it is HOST:PORT[/tcp|udp|sctp|icmp], where HOST is
+    an address ([…] around IPv6) or a container's name. Exits 1 if the answer is no.
     """
     policy = load(policy_path)
     facts = host(policy)
@@ -162,6 +161,6 @@ def destination(text: str) -> Destination:
     """``203.0.113.10:443``, ``[2001:db8::1]:53/udp``, ``database:5432/tcp``. Raises ``UsageError``."""
     where, _, protocol = text.partition("/")
     name, _, port = where.rpartition(":")
-    if not name or not port.isdigit() or int(port) > 65535 or (protocol or "tcp") not in PROTOCOLS:
+    if not name or not port.isdecimal() or int(port) > 65535 or (protocol or "tcp") not in NUMBERS:
         raise UsageError(f"{text}: write HOST:PORT or HOST:PORT/udp, such as 203.0.113.10:443/tcp")
-    return Destination(name, int(port), PROTOCOLS[protocol or "tcp"])
+    return Destination(name, int(port), NUMBERS[protocol or "tcp"])

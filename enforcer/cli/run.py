@@ -71,7 +71,7 @@ def run_command(**options: object) -> None:
     loads the policy anew. Docker's address is taken from DOCKER_HOST.
     """
     from enforcer import app  # noqa: PLC0415 -- other commands need not carry the agent
-    from enforcer.edges.http import Tls  # noqa: PLC0415
+    from enforcer.edges.http import Tls  # noqa: PLC0415 -- the same
 
     start_logging()
     certificate, key, authority = (str(options.pop(f"tls_{name}")) for name in ("cert", "key", "client_ca"))
@@ -84,6 +84,6 @@ def run_command(**options: object) -> None:
         require_deny=options.pop("require") == "deny",
         run=Path(str(options.pop("run_"))),
         docker=os.environ.get("DOCKER_HOST", Settings.docker),
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # click has made each what its option says
     )
     app.run(settings, Tls(certificate, key, authority) if certificate else None)

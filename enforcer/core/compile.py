@@ -79,7 +79,7 @@ def compile(policy: Policy, facts: Facts, ids: Ids, generation: int, *, canary: 
         **net.tables,
     }
     warnings = chain(_unprotecting(policy, facts, protected), data.warnings, net.warnings)
-    return Image(generation, policy.hash, tables, {**data.reasons, **net.reasons}, tuple(dict.fromkeys(warnings)))
+    return Image(generation, tables, {**data.reasons, **net.reasons}, tuple(dict.fromkeys(warnings)))
 
 
 class _DataRows:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from enforcer.core.address import packed, unmapped
 from enforcer.core.ids import Ids, Reserved
 from enforcer.core.image import (
+    CIDR_KEY_BITS,
     MAX_RANGES,
     NET,
     CidrKey,
@@ -23,16 +25,12 @@ from enforcer.core.image import (
     SubnetKey,
     Table,
     Target,
-    packed,
     subnet_key,
-    unmapped,
 )
 from enforcer.core.model import Facts, Mode, Policy
 from enforcer.core.ports import fit
 from enforcer.core.prefixes import spread
 from enforcer.core.reach import HOST, Reach, Standings, stand
-
-_KEY_BITS = 64
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class _GrantRows:
             self.rows[key] = self._fit(ranges, f"container {container}" if container else "the host")
         for slot, ranges in spread(reach.cidrs).items():
             address = slot.start.to_bytes(16)
-            cidr = CidrKey(_KEY_BITS + slot.bits, self._generation, profile, address)
+            cidr = CidrKey(CIDR_KEY_BITS + slot.bits, self._generation, profile, address)
             self.cidrs[cidr] = self._fit(ranges, "a cidr")
 
     def _fit(self, ranges: tuple[Range, ...], what: str) -> Ports:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from enforcer.core.address import MAPPED, packed
 from enforcer.core.ids import Reserved
 from enforcer.core.image import (
+    CIDR_KEY_BITS,
     MAX_RANGES,
+    SUBNET_KEY_BITS,
     CidrKey,
     Endpoint,
     EndpointKey,
@@ -26,14 +29,12 @@ from enforcer.core.image import (
     SubnetKey,
     Table,
     Target,
-    packed,
 )
 from enforcer.core.model import Access, Inode, Mode, Verdict
 
-_MAPPED = b"\x00" * 10 + b"\xff\xff"
-_ANY = (b"\x00" * 16, _MAPPED + b"\x00" * 4)
+_ANY = (b"\x00" * 16, MAPPED + b"\x00" * 4)
 _LOOPBACK6 = b"\x00" * 15 + b"\x01"
-_LOOPBACK4 = _MAPPED + b"\x7f"
+_LOOPBACK4 = MAPPED + b"\x7f"
 
 
 class FileJudgement(NamedTuple):
@@ -133,7 +134,7 @@ def _granted(image: Image, subject: int, entry: NetSubject, attempt: _Attempt) -
 
 def _longest_cidr(image: Image, profile: int, address: bytes) -> Ports | None:
     for bits in image.cidr_lengths:
-        found = image.cidrs.get(CidrKey(bits, image.generation, profile, _masked(address, bits - 64)))
+        found = image.cidrs.get(CidrKey(bits, image.generation, profile, _masked(address, bits - CIDR_KEY_BITS)))
         if found is not None:
             return found
     return None
@@ -141,7 +142,7 @@ def _longest_cidr(image: Image, profile: int, address: bytes) -> Ports | None:
 
 def _longest_subnet(image: Image, address: bytes) -> int:
     for bits in image.subnet_lengths:
-        found = image.subnets.get(SubnetKey(bits, image.generation, _masked(address, bits - 32)))
+        found = image.subnets.get(SubnetKey(bits, image.generation, _masked(address, bits - SUBNET_KEY_BITS)))
         if found is not None:
             return found
     return 0

@@ -11,9 +11,9 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any, Literal, NamedTuple, cast
 
+from enforcer.core.address import bits_of, packed
 from enforcer.core.model import Prefix
 from enforcer.errors import AbiError
 
@@ -26,10 +26,12 @@ NET: Literal["net"] = "net"
 ReasonKey = tuple[int, int | Literal["net"]]
 """(subject id, object id), or (subject id, ``NET``)."""
 
-_MAPPED = b"\x00" * 10 + b"\xff\xff"
-_GENERATION_BITS = 32
-_PROFILE_BITS = 32
-_MAPPED_BITS = 96
+SUBNET_KEY_BITS = 32
+"""What the prefix length of a key of SUBNETS counts before the address: its generation."""
+
+CIDR_KEY_BITS = SUBNET_KEY_BITS + 32
+"""The same for CIDRS: the generation and the profile."""
+
 _DIGITS = 64
 
 
@@ -205,7 +207,6 @@ class Image:
     """
 
     generation: int
-    policy_hash: str = field(default="", compare=False)
     tables: Mapping[Table, Mapping[Any, Any]] = field(default_factory=dict)
     reasons: Mapping[ReasonKey, tuple[str, ...]] = field(default_factory=dict, compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -259,37 +260,15 @@ class Image:
         return tuple(sorted({key.prefixlen for key in self.subnets}, reverse=True))
 
 
-def packed(address: str | bytes) -> bytes:
-    """The 16 bytes by which the kernel knows an address, given as text or packed already. ValueError if malformed."""
-    if isinstance(address, bytes):
-        if len(address) != len(_MAPPED) + 4:
-            raise ValueError(f"an address has 16 bytes, this one has {len(address)}")
-        return address
-    found = ip_address(address.partition("%")[0])
-    return _MAPPED + found.packed if isinstance(found, IPv4Address) else found.packed
-
-
-def unmapped(prefix: Prefix) -> Prefix:
-    """The prefix in its own family: one within ``::ffff:0:0/96`` becomes the IPv4 prefix that it means."""
-    mapped = prefix.network_address.ipv4_mapped if isinstance(prefix, IPv6Network) else None
-    if mapped is None or prefix.prefixlen < _MAPPED_BITS:
-        return prefix
-    return IPv4Network((mapped, prefix.prefixlen - _MAPPED_BITS))
-
-
-def _bits(prefix: Prefix) -> int:
-    return prefix.prefixlen + (_MAPPED_BITS if isinstance(prefix, IPv4Network) else 0)
-
-
 def cidr_key(generation: int, profile: int, prefix: Prefix) -> CidrKey:
     """The key of a prefix in CIDRS: generation and profile always match in full, the address by the prefix."""
-    bits = _GENERATION_BITS + _PROFILE_BITS + _bits(prefix)
+    bits = CIDR_KEY_BITS + bits_of(prefix)
     return CidrKey(bits, generation, profile, packed(str(prefix.network_address)))
 
 
 def subnet_key(generation: int, prefix: Prefix) -> SubnetKey:
     """The key of a prefix in SUBNETS."""
-    return SubnetKey(_GENERATION_BITS + _bits(prefix), generation, packed(str(prefix.network_address)))
+    return SubnetKey(SUBNET_KEY_BITS + bits_of(prefix), generation, packed(str(prefix.network_address)))
 
 
 def docker_id(text: str) -> DockerId:

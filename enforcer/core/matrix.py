@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any, NamedTuple
 
+from enforcer.core.address import unmapped
 from enforcer.core.compile import compile
 from enforcer.core.decide import judge_object
 from enforcer.core.explain import object_number
 from enforcer.core.ids import Ids, Reserved, allocate
-from enforcer.core.image import Image, NetKey, Ports, Range, Target, unmapped
+from enforcer.core.image import CIDR_KEY_BITS, Image, NetKey, Ports, Range, Target
 from enforcer.core.model import Access, Container, Facts, Mode, ObjectId, Policy
 from enforcer.core.objects import protect
 from enforcer.core.words import protocol_word
@@ -21,7 +22,6 @@ ANYWHERE = "anywhere"
 """The only destination of a container that no network rule concerns."""
 
 _GENERATION = 1
-_CIDR_KEY_BITS = 64
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _destinations(image: Image, facts: Facts, ids: Ids) -> Mapping[int, list[str
         names = networks if key.target_kind == Target.TO_NETWORK else subjects
         found[key.profile].extend(_with_ports(names[key.target], ports))
     for cidr, ports in sorted(image.cidrs.items(), key=lambda item: (item[0].address, item[0].prefixlen)):
-        prefix = unmapped(IPv6Network((IPv6Address(cidr.address), cidr.prefixlen - _CIDR_KEY_BITS)))
+        prefix = unmapped(IPv6Network((IPv6Address(cidr.address), cidr.prefixlen - CIDR_KEY_BITS)))
         found[cidr.profile].extend(_with_ports(str(prefix), ports) or [f"not {prefix}"])
     return found
 

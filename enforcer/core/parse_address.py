@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from types import MappingProxyType
+from ipaddress import ip_address, ip_network
 
+from enforcer.core.address import unmapped
 from enforcer.core.cursor import Cursor, shown, suggestion
 from enforcer.core.model import ANY_PORT, PortRange, Prefix
+from enforcer.core.protocols import ICMP, ICMPV6, WITH_PORTS
 
 MAX_RANGES = 15
 """Port ranges of one grant: ENF_MAX_RANGES of ``probes/contract.h``. ``icmp`` takes two of them."""
 
-PROTOCOLS: Mapping[str, int] = MappingProxyType({"tcp": 6, "udp": 17, "sctp": 132})
-"""Protocols with ports, with their numbers (IANA protocol numbers)."""
-
-_ICMP = (PortRange(0, 65535, 1), PortRange(0, 65535, 58))  # ICMP and ICMPv6: a rule holds for both families
+_ICMP = (PortRange(0, 65535, ICMP), PortRange(0, 65535, ICMPV6))  # a rule holds for both families
 _PORTS = re.compile(r"([0-9]+)(?:-([0-9]+))?(?:/(\w+))?")
 _LAST_PORT = 65535
-_MAPPED_BITS = 96  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 
 
 def ports_of(cursor: Cursor) -> tuple[PortRange, ...]:
@@ -56,12 +52,12 @@ def _ranges(cursor: Cursor) -> tuple[PortRange, ...]:
         cursor.refuse(f'"{shown(text)}" lacks the protocol; write {shown(text)}/tcp or {shown(text)}/udp')
     elif protocol == "icmp":
         cursor.refuse(f'"{shown(text)}": icmp has no ports; write icmp')
-    elif protocol not in PROTOCOLS:
-        cursor.refuse(f'unknown protocol "{shown(protocol)}"; {suggestion(protocol.lower(), PROTOCOLS)}')
+    elif protocol not in WITH_PORTS:
+        cursor.refuse(f'unknown protocol "{shown(protocol)}"; {suggestion(protocol.lower(), WITH_PORTS)}')
     elif fault := _fault(first, last or first):
         cursor.refuse(f'"{shown(text)}": {fault}')
     else:
-        return (PortRange(int(first), int(last or first), PROTOCOLS[protocol]),)
+        return (PortRange(int(first), int(last or first), WITH_PORTS[protocol]),)
     return ()
 
 
@@ -92,12 +88,5 @@ def prefix_of(cursor: Cursor) -> Prefix | None:
     elif below:
         cursor.refuse(f'"{text}" has host bits set; write {network}')
     else:
-        return _unmapped(network)
+        return unmapped(network)
     return None
-
-
-def _unmapped(network: Prefix) -> Prefix:
-    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
-        inner = network.network_address.ipv4_mapped
-        return network if inner is None else IPv4Network((inner, network.prefixlen - _MAPPED_BITS))
-    return network

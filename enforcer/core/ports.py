@@ -8,9 +8,6 @@ from functools import lru_cache
 from enforcer.core.image import MAX_RANGES, Ports, Range
 from enforcer.core.model import PortRange
 
-NO_PORTS = Ports(0, ())
-"""Grants nothing: an exception."""
-
 _PROTOCOL_ANY = 0
 
 

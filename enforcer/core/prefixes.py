@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
+from enforcer.core.address import MAPPED, MAPPED_BITS, bits_of
 from enforcer.core.image import Range
 from enforcer.core.model import Prefix
 from enforcer.core.ports import merge
 
-_MAPPED = 0xFFFF << 32
-_MAPPED_BITS = 96
 _BITS = 128
 
 
@@ -49,13 +48,13 @@ class _Enclosing(NamedTuple):
 
 
 _NOTHING = _Enclosing((1 << _BITS) - 1, frozenset(), frozenset(), ())
-_IPV4 = Slot(_MAPPED, _MAPPED_BITS)
+_IPV4 = Slot(int.from_bytes(MAPPED + bytes(4)), MAPPED_BITS)
 
 
 def slot_of(prefix: Prefix) -> Slot:
     """Where a prefix lies in the common space."""
     if isinstance(prefix, IPv4Network):
-        return Slot(_MAPPED | int(prefix.network_address), _MAPPED_BITS + prefix.prefixlen)
+        return Slot(_IPV4.start | int(prefix.network_address), bits_of(prefix))
     return Slot(int(prefix.network_address), prefix.prefixlen)
 
 

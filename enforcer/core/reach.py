@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from enforcer.core.image import MAX_RANGES, Range, unmapped
+from enforcer.core.address import unmapped
+from enforcer.core.image import MAX_RANGES, Range
 from enforcer.core.model import (
     Container,
     Facts,

@@ -15,9 +15,9 @@ import re
 
 from enforcer.core.event import Event, FileAttempt, NetAttempt
 from enforcer.core.model import Access
+from enforcer.core.protocols import WORDS
 
 _SEQUENCE = re.compile(r"\\(?:(\\)|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|)")
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}  # IANA protocol numbers
 
 
 def escape(text: str) -> str:
@@ -39,7 +39,7 @@ def access_words(access: Access) -> tuple[str, ...]:
 
 def protocol_word(number: int) -> str:
     """``tcp`` for 6; the number itself where it has no short name."""
-    return _PROTOCOLS.get(number, str(number))
+    return WORDS.get(number, str(number))
 
 
 def target_words(attempt: FileAttempt | NetAttempt) -> str:

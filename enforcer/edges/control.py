@@ -6,17 +6,23 @@ import os
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from enforcer.edges.directory import hold
-from enforcer.errors import EdgeError, EnforcerError, HostError
+from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError, NobodyListens, UsageError
 
 TIMEOUT_S = 10
 LONGEST = 1 << 16
+
+REFUSALS: Mapping[object, type[EnforcerError]] = MappingProxyType(
+    {error.exit_code: error for error in (EnforcerError, UsageError, HostError, EdgeError, AbiError)}
+)
+"""An answer's ``exit_code`` → what ``ask`` raises: the agent's refusals end a command as if it had refused itself."""
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -62,13 +68,17 @@ def _answered(answer: Answer, line: bytes) -> dict[str, Any]:
     try:
         return answer(msgspec.json.decode(line, type=dict[str, Any]))
     except msgspec.DecodeError as e:
-        return {"error": f"not a request: {e}", "exit_code": 2}
+        return {"error": f"not a request: {e}", "exit_code": UsageError.exit_code}
     except EnforcerError as e:
         return {"error": str(e), "exit_code": e.exit_code}
 
 
 def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """The agent's answer to one request. Raises ``EdgeError`` if no agent answers, or with the agent's own words."""
+    """The agent's answer to one request.
+
+    Raises ``NobodyListens`` where no agent is, ``EdgeError`` for one that does not answer, and for one that refuses the
+    error that ``REFUSALS`` has for its exit code, with its own words.
+    """
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(TIMEOUT_S)
@@ -76,7 +86,8 @@ def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
             connection.sendall(msgspec.json.encode(request) + b"\n")
             line = connection.makefile("rb").readline()
     except OSError as e:
-        raise EdgeError(
+        kind = NobodyListens if isinstance(e, ConnectionRefusedError | FileNotFoundError) else EdgeError
+        raise kind(
             f"no agent answers at {path} ({e.strerror or e}): is `enforcer run` running, with this --run?"
         ) from e
     try:
@@ -84,5 +95,5 @@ def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     except msgspec.DecodeError as e:
         raise EdgeError(f"the agent at {path} broke off its answer: has it just stopped?") from e
     if "error" in answer:
-        raise EdgeError(answer["error"])
+        raise REFUSALS.get(answer.get("exit_code"), EdgeError)(answer["error"])
     return answer

@@ -73,7 +73,6 @@ class Engine:
 
     version: str
     cgroup_driver: str
-    cgroup_version: str
     storage_driver: str
     root: str
 
@@ -145,7 +144,6 @@ class Dockerd:
         return Engine(
             version=found.get("ServerVersion", ""),
             cgroup_driver=found.get("CgroupDriver", ""),
-            cgroup_version=found.get("CgroupVersion", "1"),
             storage_driver=found.get("Driver", ""),
             root=found.get("DockerRootDir", ""),
         )

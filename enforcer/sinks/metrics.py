@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from enforcer import abi
 from enforcer.core.model import Access, Verdict
 
-CAUSES = {1: "ring-full", 2: "counts-full", 5: "unjudged", 6: "journal", 7: "subjects-full"}
+CAUSES = {
+    abi.LOST_RING: "ring-full",
+    abi.LOST_COUNTS: "counts-full",
+    abi.LOST_UNJUDGED: "unjudged",
+    abi.LOST_JOURNAL: "journal",
+    abi.LOST_SUBJECTS: "subjects-full",
+    abi.LOST_UNREADABLE: "unreadable",
+}
 """enum enf_cause, without the suppressed ones."""
 
 
@@ -47,8 +55,6 @@ class Reading:
     load_failures: int
     selftest: bool
     canary_timestamp: float
-    refused_unplaced: int = 0
-    extra: Mapping[str, int] = field(default_factory=dict)
 
 
 def access_label(access: Access) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import msgspec
 import pytest
 
 from enforcer.edges.control import Control, ask
-from enforcer.errors import EdgeError, HostError, UsageError
+from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError, NobodyListens, UsageError
+
+REFUSALS = {error.__name__: error for error in (EnforcerError, UsageError, HostError, EdgeError, AbiError)}
 
 
 def answer(request: dict[str, object]) -> dict[str, object]:
-    """Says what it was asked; refuses one request."""
+    """Says what it was asked; refuses some requests."""
     if request.get("command") == "refuse":
-        raise UsageError("not that")
+        raise REFUSALS[str(request["as"])]("not that")
     return {"asked": request}
 
 
@@ -40,10 +43,12 @@ def test_only_root_may_ask(served: Path) -> None:
     assert stat.S_IMODE(served.stat().st_mode) == 0o600
 
 
-def test_errors_cross_the_socket(served: Path) -> None:
-    """What the agent refuses is said to whoever asked, in the agent's words."""
-    with pytest.raises(EdgeError, match="not that"):
-        ask(served, {"command": "refuse"})
+@pytest.mark.parametrize("name", REFUSALS)
+def test_errors_cross_the_socket(served: Path, name: str) -> None:
+    """What the agent refuses is raised to whoever asked, in the agent's words, and ends a command with the same code."""
+    with pytest.raises(EnforcerError, match="not that") as refused:
+        ask(served, {"command": "refuse", "as": name})
+    assert type(refused.value) is REFUSALS[name]
 
 
 def test_garbage_is_answered(served: Path) -> None:
@@ -57,8 +62,35 @@ def test_garbage_is_answered(served: Path) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     """Without an agent the error says so and what to look at."""
-    with pytest.raises(EdgeError, match="is `enforcer run` running"):
+    with pytest.raises(NobodyListens, match="is `enforcer run` running"):
         ask(tmp_path / "control.sock", {"command": "status"})
+
+
+def test_a_killed_agents_socket(tmp_path: Path) -> None:
+    """A socket that nobody listens at any more is nobody, too."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "control.sock"))
+    with pytest.raises(NobodyListens):
+        ask(tmp_path / "control.sock", {"command": "status"})
+
+
+def test_an_agent_that_breaks_off(tmp_path: Path) -> None:
+    """Somebody listens, but there is no answer: that is not the same as nobody."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+        ending = threading.Thread(target=lambda: _read_and_close(listener))
+        ending.start()
+        with pytest.raises(EdgeError, match="broke off") as broken:
+            ask(tmp_path / "control.sock", {"command": "status"})
+        ending.join()
+    assert not isinstance(broken.value, NobodyListens)
+
+
+def _read_and_close(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as lines:
+        lines.readline()
 
 
 def test_a_place_that_cannot_be(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from enforcer.core.cursor import KEYS
 from enforcer.core.document import Document, Items, Mark, Scalar, Table
 from enforcer.core.model import Container, Kind, Mode, Policy, ToCidr
 from enforcer.core.parse import parse
-from enforcer.core.parse_address import PROTOCOLS
+from enforcer.core.protocols import WITH_PORTS
 from enforcer.core.select import fill, glob_match, named
 from enforcer.edges import policyfile
 from enforcer.edges.policyfile import MAX_BYTES, MAX_DEPTH, from_bytes, read
@@ -324,7 +324,7 @@ def test_the_readme_documents_every_key_and_word():
     for key in {k for keys in KEYS.values() for k in keys}:
         assert re.search(rf"^\| `{key}` \|", README, re.M), key
         assert re.search(rf"\b{key}:", BLOCKS[0]), key
-    for word in (*PROTOCOLS, "icmp", "monitor", "enforce", "{name}"):
+    for word in (*WITH_PORTS, "icmp", "monitor", "enforce", "{name}"):
         assert word in README, word
 
 

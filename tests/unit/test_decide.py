@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from enforcer.core.address import packed
 from enforcer.core.decide import decide, judge_file, judge_net, judge_object, ports_allow
 from enforcer.core.ids import Reserved
 from enforcer.core.image import (
@@ -27,7 +28,6 @@ from enforcer.core.image import (
     Table,
     Target,
     docker_id,
-    packed,
 )
 from enforcer.core.model import Access, Inode, Mode, Verdict
 
@@ -106,7 +106,7 @@ def test_its_row_then_the_default_row_then_nothing():
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "127.9.9.9", "::1", "::", "0.0.0.0", "::ffff:127.0.0.1", "10.0.0.2"],  # noqa: S104
+    ["127.0.0.1", "127.9.9.9", "::1", "::", "0.0.0.0", "::ffff:127.0.0.1", "10.0.0.2"],  # noqa: S104 -- a destination
 )
 def test_what_stays_within_the_container_is_free(address):
     """Loopback, the unspecified address and the container's own need no grant, even where nothing is granted."""
@@ -165,7 +165,7 @@ def test_only_the_longest_prefix_answers():
 
 def test_an_exception_takes_nothing_from_a_container_grant():
     """CIDR exceptions limit that CIDR grant only."""
-    image = net_image({(Target.TO_SUBJECT, PEER): WEB}, {("0.0.0.0", 0): WEB, ("10.0.0.3", 32): NOTHING})  # noqa: S104
+    image = net_image({(Target.TO_SUBJECT, PEER): WEB}, {("0.0.0.0", 0): WEB, ("10.0.0.3", 32): NOTHING})  # noqa: S104 -- a destination
     assert net_verdict(image, "10.0.0.3") is Verdict.ALLOWED
 
 

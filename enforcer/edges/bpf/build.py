@@ -82,11 +82,12 @@ def _stub_tree(root: Path) -> None:
 
 def _load(bpf: object, program: Program, pins: Path) -> str:
     """Load and pin one program; the reason if the kernel refuses it."""
-    from bcc import lib  # noqa: PLC0415  (72 MB: only in this child)
+    from bcc import lib  # noqa: PLC0415 -- 72 MB: only in this child
 
     try:
+        # bcc has no types
         function = bpf.load_func(program.function.encode(), program.kind, None, program.attach)  # type: ignore[attr-defined]
-    except Exception as e:  # noqa: BLE001  bcc raises nothing narrower
+    except Exception as e:  # noqa: BLE001 -- bcc raises nothing narrower
         # bcc's words for EPERM: root is what we are
         return "not permitted for programs of this kind" if "super-user" in str(e) else str(e)
     if lib.bpf_obj_pin(function.fd, str(pins / "programs" / program.function).encode()) < 0:
@@ -99,16 +100,16 @@ def build(job: Job) -> Built:
     with tempfile.TemporaryDirectory(prefix="enforcer-") as scratch:
         _stub_tree(Path(scratch))
         os.environ["BCC_KERNEL_SOURCE"] = scratch
-        from bcc import BPF, lib  # noqa: PLC0415
+        from bcc import BPF, lib  # noqa: PLC0415 -- reads BCC_KERNEL_SOURCE, and only this child carries it
 
-        class Module(BPF):  # type: ignore[misc]
+        class Module(BPF):  # type: ignore[misc]  # bcc has no types
             def _trace_autoload(self) -> None:
                 """Load nothing by name: each program is loaded in its own try."""
 
         text = flatten(Path(job.source), job.offsets)
         try:
             bpf = Module(text=text, cflags=["-Wno-unused-function", "-Wno-macro-redefined"])
-        except Exception as e:  # noqa: BLE001  bcc raises nothing narrower
+        except Exception as e:  # noqa: BLE001 -- bcc raises nothing narrower
             return Built([], {}, error=str(e))
     pins = Path(job.pins)
     for directory in ("programs", "maps"):

@@ -1,7 +1,7 @@
 """Every kernel program of ``probes/``: which hook it serves, by which mechanism, and where it is attached.
 
 One hook may have several programs, best mechanism first; the agent attaches the first one that loads, attaches and is
-seen to work (``runtime.attach``).
+seen to work (``runtime.probes``).
 """
 
 from __future__ import annotations

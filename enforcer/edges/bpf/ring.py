@@ -34,10 +34,6 @@ class Ring:
     def _word(self, at: int) -> int:
         return int.from_bytes(self._data[at : at + 8], "little")
 
-    def pending(self) -> bool:
-        """True if there is a record that has not been read."""
-        return self._word(0) > self._position
-
     def read(self, most: int) -> Iterator[bytes]:
         """Up to ``most`` records that were there when the call began, so that a fast producer lets go of the reader."""
         end = self._word(0)
