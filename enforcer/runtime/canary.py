@@ -117,7 +117,7 @@ class Canary:
         procs = self._cgroups.root.joinpath(self._path.lstrip("/"), "cgroup.procs")
         command = [sys.executable, "-I", "-S", "-c", ATTEMPT, str(procs), str(self.file)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 -- our own interpreter and text
         except subprocess.TimeoutExpired as e:
             raise EdgeError(f"the canary did not come back within {TIMEOUT_S} s") from e
         return dict(line.split() for line in done.stdout.splitlines()), done.returncode

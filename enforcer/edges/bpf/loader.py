@@ -88,7 +88,7 @@ def bpffs(path: Path) -> None:
     roots = [Path(line.split()[1]) for line in mounted if line.split()[2] == "bpf"]
     standard = Path("/sys/fs/bpf")
     if not any(path.is_relative_to(root) for root in roots) and path.is_relative_to(standard):
-        done = subprocess.run(["mount", "-t", "bpf", "bpf", standard], capture_output=True, text=True, check=False)  # noqa: S603, S607
+        done = subprocess.run(["mount", "-t", "bpf", "bpf", standard], capture_output=True, text=True, check=False)  # noqa: S603, S607 -- fixed words
         if done.returncode:
             raise HostError(f"cannot mount bpffs at {standard} ({done.stderr.strip()}): mount it, then start again")
     elif path in (standard, *roots):

@@ -28,6 +28,7 @@ up() {
 	docker run -d --network none --name "$name" "$@" busybox:local sleep 1000 >/dev/null
 }
 start() {
+	rm -f /tmp/agent.out
 	$enforcer run --policy /tmp/policy.yaml --mechanism "$1" $places >/tmp/agent.out 2>>"$RESULTS/agent.log" &
 	agent=$!
 	for _ in $(seq 600); do [ -s /tmp/agent.out ] && return; kill -0 $agent || break; sleep 0.1; done
