@@ -10,9 +10,8 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from enforcer.core.matrix import matrix, plain
-from enforcer.core.model import Container, Facts, Mechanism, Policy
+from enforcer.core.model import Container, Facts, Policy
 from enforcer.edges.bpf.loader import Source, probes_directory
-from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import Control
 from enforcer.edges.directory import private
@@ -37,7 +36,6 @@ from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
 
 log = logging.getLogger(__name__)
-
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
@@ -96,7 +94,7 @@ class Agent:
         self._reconcile = Reconcile(self._probes.maps, self._file, self._state, canary=self._canary.inode())
         survey = self._survey(self._policy)
         self._reconcile.load(self._policy, survey.full())
-        self._probes.attach(self._cgroups, [self._parent], self._prove)
+        self._probes.attach(self._cgroups, [self._parent], lambda maps, by: self._canary.run(maps, by, None))
         if self._settings.require_deny:
             self._probes.require_deny()
         # a cgroup made inside a container before its own was known has not inherited: look once more
@@ -119,8 +117,7 @@ class Agent:
         self._supervisor.start("survey", self._surveyor.run)
         self._supervisor.start("docker", self._docker.run)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
-        self._scan_maps, self._status_maps = self._probes.open_maps(), self._probes.open_maps()
-        self._canary_maps = self._probes.open_maps()
+        self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
         self._check()
         self._supervisor.every("canary", CANARY_S, self._check)
         self._scrape.registry.register(Metrics(self._reading))
@@ -163,9 +160,6 @@ class Agent:
 
     def _survey(self, policy: Policy) -> Survey:
         return Survey(self._dockerd, self._cgroups, paths_of(policy))
-
-    def _prove(self, maps: Maps, mechanism: Mechanism | None) -> Finding:
-        return self._canary.run(maps, mechanism, None)
 
     def _cover(self) -> None:
         """Attach the network programs to the parents of containers that live elsewhere than below Docker's default."""
@@ -213,15 +207,20 @@ class Agent:
             first, problems = str(e.problems[0]), len(e.problems)
             self._pipeline.notice("policy-refused", first, outcome="failure", problems=problems)
             return None
-        if policy == self._snapshot().policy:
+        if policy == self._policy:
             return None
         survey = self._survey(policy)
         facts = survey.full()
 
         def write() -> None:
-            self._reconcile.load(policy, facts)
+            try:
+                self._reconcile.load(policy, facts)
+            except EnforcerError:
+                self._policy = self._snapshot().policy  # so that the next attempt is one
+                raise
             self._announce()
 
+        self._policy = policy
         self._writer.put(write, Reload())
         return survey
 

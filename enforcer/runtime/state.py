@@ -99,6 +99,7 @@ class StateFile:
         scratch = self._path.with_suffix(".new")
         try:
             # no fsync: a new container waits for this, and what a power cut loses is worth nothing after the boot
+            scratch.touch(mode=0o600)
             scratch.write_bytes(msgspec.json.encode(document))
             os.replace(scratch, self._path)
         except OSError as e:

@@ -150,7 +150,7 @@ def with_state_full(start: Start) -> None:
     """The disk of the state is full."""
     place = start.options["state"]
     Path(place).mkdir(mode=0o700)
-    start.prepared(f"mount -t tmpfs -o size=4k none {place}; head -c 4096 /dev/zero > {place}/full")
+    start.prepared(f"mount -t tmpfs -o size=4k,mode=0700 none {place}; head -c 4096 /dev/zero > {place}/full")
 
 
 def with_run_read_only(start: Start) -> None:
@@ -223,7 +223,9 @@ def test_bad_day(start: Start, day: Callable[[Start], None]) -> None:
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     # what is found out only by trying comes after lines of the agent's log
     line = done.stderr.splitlines()[-1] if day is with_require_deny else done.stderr.removesuffix("\n")
-    assert line.startswith("enforcer: "), done.stderr
+    # a mistake in a policy begins with its place, as in any compiler's message
+    place = f"{start.options['policy']}:1:1: policy: " if day in (without_policy, with_empty_policies) else "enforcer: "
+    assert line.startswith(place), done.stderr
     assert "\n" not in line
     assert "Traceback" not in done.stderr
     assert said in line
@@ -248,9 +250,7 @@ def test_every_mistake_of_a_policy_is_told_at_once(start: Start) -> None:
     policy.write_bytes(FIVE)
     done = start.run()
     assert (done.returncode, done.stdout) == (2, "")
-    places = [
-        line.removeprefix("enforcer: ").removeprefix(f"{policy}:").split(":")[0] for line in done.stderr.splitlines()
-    ]
+    places = [line.removeprefix(f"{policy}:").split(":")[0] for line in done.stderr.splitlines()]
     assert [int(n) for n in places] == [2, 4, 6, 11, 11]
     checked = subprocess.run([ENFORCER, "check", policy], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (2, done.stderr)

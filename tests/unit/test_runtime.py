@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,7 @@ def test_state_of_another_boot_is_not_used(tmp_path: Path) -> None:
     file.write(State(generation=9))
     assert file.read().generation == 9
     path = tmp_path / "state.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     path.write_text(path.read_text().replace(boot, "another"))
     assert file.read().generation == 0
