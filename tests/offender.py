@@ -90,6 +90,15 @@ def bind(path):
     opened("/mnt/" + os.path.basename(path))
 
 
+def bind_around(path):
+    """Bind the directory above the file's own, and read the file through that."""
+    must(libc.unshare(NEWNS))
+    must(libc.mount(b"none", b"/", None, REC_PRIVATE, None))
+    directory = os.path.dirname(path)
+    must(libc.mount(os.path.dirname(directory).encode(), b"/mnt", None, BIND, None))
+    opened("/mnt/" + os.path.basename(directory) + "/" + os.path.basename(path))
+
+
 def read_only_mount(path, how):
     """Write through a read-only bind mount of the file's directory, or make a file there that is opened for reading."""
     must(libc.unshare(NEWNS))
@@ -184,6 +193,7 @@ DEEDS = {
     "symlink": symlink,
     "reopen": reopen,
     "bind": bind,
+    "bind-around": bind_around,
     "read-only-mount": read_only_mount,
     "nested": nested,
     "tcp": tcp,

@@ -10,9 +10,10 @@ import pytest
 from deploy.demo.engine import private_engine
 from enforcer.core.model import Attachment, Inode, Kind, ObjectId
 from enforcer.edges.cgroup import Cgroups
-from enforcer.edges.dockerd import Dockerd, DockerEvent
+from enforcer.edges.dockerd import Dockerd, DockerEvent, Volume
+from enforcer.edges.inodes import Inodes
 from enforcer.errors import ContainerGone, EdgeError
-from enforcer.runtime.facts import Survey, collect
+from enforcer.runtime.facts import Survey, _volume, collect
 from tests.edges import world
 from tests.edges.fake_docker import FakeDocker
 
@@ -323,3 +324,12 @@ def test_a_real_engine_that_ends_ends_the_stream_with_an_error():
     dockerd.close()
     with pytest.raises(EdgeError, match="start it, or name its socket"):
         Dockerd(engine.url)
+
+
+def test_a_volume_lies_where_its_data_is(tmp_path):
+    """A bind-backed volume is nested by its device directory, links resolved; another by its mountpoint."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for device, where in ((str(tmp_path / "link"), tmp_path / "real"), (None, tmp_path)):
+        _, found = _volume(Volume("v", str(tmp_path), device), Inodes())
+        assert found.path == os.path.realpath(where)

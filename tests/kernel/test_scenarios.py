@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
 from enforcer import abi
-from enforcer.core.model import Access, Hook, Verdict
+from enforcer.core.model import Access, DataObject, Hook, Kind, ObjectId, Verdict
+from enforcer.edges.inodes import Inodes
 from enforcer.runtime.records import address_of, path_of
 from tests.kernel.conftest import World
 from tests.scenarios import FILES, NETS, FileCase, NetCase, policy, volume
@@ -89,3 +91,32 @@ def test_refused_by_a_read_only_mount(enforced: World, how: str) -> None:
     assert bytes(record.path[: record.path_len]).rstrip(b"\0") == (b"/mnt/new" if how == "create" else b"/mnt/f")
     assert record.subject == enforced.subject("alpha")
     assert Access(record.asked) == (Access.READ | Access.WRITE if how == "create" else Access.WRITE)
+
+
+def test_a_volume_inside_a_protected_path_is_still_itself(enforced: World) -> None:
+    """A mount of the directory around a volume does not make the volume's files that directory's: the nearest object answers."""
+    outer = ObjectId(Kind.PATH, str(enforced.directory))
+    facts, place = enforced.facts, enforced.directory
+    inode = Inodes().inode_of(place)
+    assert inode
+    (place / "g").write_text("of the directory itself")
+    around = f"""
+version: 1
+mode: enforce
+containers: {{alpha: {{name: alpha}}}}
+data:
+  protected: [{{volume: "beta-*"}}, {{path: {place}}}]
+  rules: [{{who: alpha, read-only: [{{path: {place}}}]}}]
+"""
+    enforced.facts = replace(facts, objects={**facts.objects, outer: DataObject(outer, (inode,), str(place))})
+    try:
+        enforced.enforce(policy(around.encode()))
+        assert enforced.do("alpha", "bind", str(place / "g")).code == 0
+        verdict, code = enforced.stopped(Verdict.DENIED)
+        seen = enforced.do("alpha", "bind-around", enforced.file("beta-data"))
+        assert seen.code == code, seen.said
+        [record] = seen.records
+        assert (record.object, record.verdict) == (enforced.ids.object(volume("beta-data")), verdict)
+    finally:
+        enforced.facts = facts
+        enforced.enforce(policy())
