@@ -153,7 +153,7 @@ class Surveyor:
             self._act(batch)
 
     def failed(self, error: EnforcerError, again: Message) -> None:
-        """Do ``again`` after a while that grows with the failures in a row. It is said once in a row how it goes on."""
+        """Do ``again`` after a while that grows with the failures in a row."""
         self._failures += 1
         log.error("cannot follow the host: %s", error)
         self.put(again)

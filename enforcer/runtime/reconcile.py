@@ -72,8 +72,15 @@ class Reconcile:
 
     def foresee(self, container: Container) -> Snapshot:
         """A container has been made and may run any moment: know it by name, image and labels, before it is looked at."""
+        running = self._running()
+        if container.id in running.facts.containers:
+            return running
         self._foreseen[container.id] = container
-        return self._republish(self._running().facts)
+        return self._publish(
+            running.policy,
+            replace(running.facts, containers={**running.facts.containers, **self._foreseen}),
+            running.image.generation,
+        )
 
     def update(self, facts: Facts, settled: Iterable[str] = ()) -> Snapshot:
         """Follow a look at the host. ``settled``: foreseen containers (ids) that it has looked at, gone ones too."""
@@ -91,6 +98,9 @@ class Reconcile:
         return self.snapshot
 
     def _with_foreseen(self, facts: Facts) -> Facts:
+        """The facts, and the containers that have not been looked at yet; those in ``facts`` have been, once and for all."""
+        for identity in self._foreseen.keys() & facts.containers.keys():
+            del self._foreseen[identity]
         return replace(facts, containers={**self._foreseen, **facts.containers}) if self._foreseen else facts
 
     def _republish(self, facts: Facts) -> Snapshot:

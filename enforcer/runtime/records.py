@@ -95,9 +95,10 @@ class Records:
     def _followed(self, record: abi.CEvent, snapshot: Snapshot) -> Found | None:
         container = snapshot.container(record.subject)
         path = bytes(record.path[: record.path_len]).rstrip(b"\0")
-        # the pid may have gone to a process of the host since: it must still be in the cgroup of the record
+        # a pid may have gone to a process of the host since: it must still be where the container's is
         pid = record.pid if self._cgroups.is_in(record.pid, record.cgroup_id) else 0
-        return candidates(pid, container.pid if container else 0, record.dirfd, path)
+        init = container.pid if container and self._cgroups.is_in(container.pid, container.cgroup) else 0
+        return candidates(pid, init, record.dirfd, path)
 
     def _judged(self, record: abi.CEvent, snapshot: Snapshot, event: Event) -> Event | None:
         found = None if record.path_len & abi.PATH_CUT else self._followed(record, snapshot)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,47 @@ def test_a_foreseen_container_is_prepared_until_it_has_been_looked_at(world: Wor
     assert key in maps.tables[Table.PREPARED]
     reconcile.update(FACTS)
     assert key not in maps.tables[Table.PREPARED]
+
+
+def test_a_foreseen_container_that_was_seen_is_forgotten_when_it_goes(world: World) -> None:
+    """Once a look has found it, a later look without it is believed, even if the engine's word of its end was lost."""
+    reconcile, maps = world
+    reconcile.load(policy(), FACTS)
+    reconcile.foresee(Container(BETA, "beta"))
+    reconcile.update(GROWN)
+    image = reconcile.update(FACTS).image
+    assert docker_id(BETA) not in maps.tables[Table.PREPARED]
+    assert maps.tables == image.tables
+
+
+class FakeCgroups:
+    """Says of each pid whether it is still where it was."""
+
+    def __init__(self, *there: int) -> None:
+        self.there = there
+
+    def is_in(self, pid: int, cgroup: int) -> bool:
+        """As it was told."""
+        return pid in self.there
+
+
+@pytest.mark.parametrize(("there", "placed"), [((), False), ((os.getpid(),), True)])
+def test_a_pid_that_is_no_longer_the_containers_is_not_followed(
+    world: World, tmp_path: Path, there: tuple[int, ...], placed: bool
+) -> None:
+    """A refused path is followed in the container's first process only while that pid is still the container's."""
+    reconcile, maps = world
+    ours = container(ALPHA, "alpha", cgroup=77)
+    facts = replace(FACTS, containers={ALPHA: replace(ours, pid=os.getpid())})
+    ids = reconcile.load(policy(), facts).state.ids
+    text = os.fsencode(tmp_path)
+    records = Records(reconcile.at, maps, FakeCgroups(*there))  # type: ignore[arg-type]
+    raw = record(
+        subject=ids.subject(ALPHA), class_=abi.DATA, hook=Hook.REFUSED, mechanism=Mechanism.MOUNT, asked=1, pid=0,
+        dirfd=-100, error=-30, path=text, path_len=len(text),
+    )  # fmt: skip
+    assert records.event(raw, 0) is None  # the path is in no protected object
+    assert records.unplaced == (not placed)
 
 
 def test_a_foreseen_container_that_never_was_is_forgotten(world: World) -> None:
