@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 from enforcer.errors import AbiError
 
-ABI = 1
+ABI = 2
 DOCKER_ID = 64
 COMM = 16
 PATH = 512
 MAX_RANGES = 15
 PATH_CUT = 0x8000
 
-TOO_DEEP, DETACHED = 1, 2  # enum enf_unplaced
+TOO_DEEP, DETACHED, DEVICE, PROCESS, CGROUP, OWN, IO_URING = 1, 2, 4, 5, 6, 7, 8  # enum enf_special
 LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
 LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE = 5, 6, 7, 8
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class

@@ -10,9 +10,9 @@
 #ifndef ENF_CONTRACT_H
 #define ENF_CONTRACT_H
 
-#define ENF_ABI 1                /* raised with every change of a layout below; pins of another ABI are not adopted */
+#define ENF_ABI 2                /* raised with every change of a layout below; pins of another ABI are not adopted */
 
-enum enf_access { ENF_READ = 1, ENF_WRITE = 2, ENF_EXEC = 4, ENF_CONNECT = 8 };
+enum enf_access { ENF_READ = 1, ENF_WRITE = 2, ENF_EXEC = 4, ENF_CONNECT = 8, ENF_TRACE = 16 };
 enum enf_mode { ENF_MONITOR = 0, ENF_ENFORCE = 1 };
 enum enf_verdict { ENF_ALLOWED = 0, ENF_OBSERVED = 1, ENF_DENIED = 2, ENF_KILLED = 3 };
 
@@ -38,6 +38,23 @@ enum enf_hook {
 	ENF_HOOK_SENDMSG6 = 7,
 	ENF_HOOK_BORN = 8,       /* a container's cgroup appeared; no judgement */
 	ENF_HOOK_DIED = 9,
+	ENF_HOOK_CREATE = 10,
+	ENF_HOOK_MKDIR = 11,
+	ENF_HOOK_MKNOD = 12,
+	ENF_HOOK_SYMLINK = 13,
+	ENF_HOOK_LINK = 14,
+	ENF_HOOK_UNLINK = 15,
+	ENF_HOOK_RMDIR = 16,
+	ENF_HOOK_RENAME = 17,
+	ENF_HOOK_SETATTR = 18,   /* chmod, chown, utimes, truncate */
+	ENF_HOOK_SETXATTR = 19,  /* set or remove an extended attribute or an ACL */
+	ENF_HOOK_RECEIVE = 20,   /* an open file comes over a unix socket or by pidfd_getfd */
+	ENF_HOOK_TRACE = 21,     /* ptrace, process_vm_readv, /proc/PID/mem, pidfd_getfd on another's process */
+	ENF_HOOK_MOUNT = 22,     /* a filesystem that holds protected data is mounted anew */
+	ENF_HOOK_ESCAPE = 23,    /* a task leaves its container's cgroup */
+	ENF_HOOK_BPF = 24,       /* the agent's own maps, programs and links are reached for */
+	ENF_HOOK_EXEC = 25,      /* tracepoint: a program was started; the others see its open */
+	ENF_HOOK_IO_URING = 26,  /* tracepoint: its opens pass no system call */
 };
 
 enum enf_class {                 /* what a count is a count of */
@@ -56,9 +73,14 @@ enum enf_reserved {              /* subject ids with a fixed meaning; the agent 
 	ENF_FIRST_ID = 16,
 };
 
-enum enf_unplaced {              /* object ids of what cannot be placed; nothing grants them, so they are denied */
+enum enf_special {               /* object ids that no rule can grant; 3 is the canary's file */
 	ENF_TOO_DEEP = 1,        /* more than ENF_MAX_DEPTH directories below the root of a protected filesystem */
 	ENF_DETACHED = 2,        /* a file that the kernel holds without its directory (open by handle) */
+	ENF_DEVICE = 4,          /* a block device, or a new mount, of a filesystem that holds protected data */
+	ENF_PROCESS = 5,         /* a process of another subject, or of the host; `peer` says whose */
+	ENF_CGROUP = 6,          /* a cgroup that is not the subject's own */
+	ENF_OWN = 7,             /* the agent's own files, maps, programs and links; denied in monitor mode too */
+	ENF_IO_URING = 8,        /* an io_uring, where opens are judged by system calls */
 };
 
 enum enf_cause {                 /* why a counted violation has no record */

@@ -21,6 +21,7 @@ class Access(enum.IntFlag):
     WRITE = 2
     EXEC = 4
     CONNECT = 8
+    TRACE = 16
 
 
 READ_ONLY = Access.READ | Access.EXEC
@@ -61,7 +62,7 @@ class Mechanism(enum.IntEnum):
 
 
 class Hook(enum.IntEnum):
-    """The one place in the kernel that asked for the decision."""
+    """What a task was doing when the kernel asked for the decision; ``BORN`` and ``DIED`` are no attempts."""
 
     OPEN = 1
     UNIX = 2
@@ -72,14 +73,33 @@ class Hook(enum.IntEnum):
     SENDMSG6 = 7
     BORN = 8
     DIED = 9
+    CREATE = 10
+    MKDIR = 11
+    MKNOD = 12
+    SYMLINK = 13
+    LINK = 14
+    UNLINK = 15
+    RMDIR = 16
+    RENAME = 17
+    SETATTR = 18
+    SETXATTR = 19
+    RECEIVE = 20
+    TRACE = 21
+    MOUNT = 22
+    ESCAPE = 23
+    BPF = 24
+    EXEC = 25
+    IO_URING = 26
 
 
 class Kind(enum.StrEnum):
-    """The kinds of data object."""
+    """The kinds of data object, and two of what no rule can grant: another's ``process``, and parts of the ``host``."""
 
     VOLUME = "volume"
     PATH = "path"
     LAYER = "layer"
+    PROCESS = "process"
+    HOST = "host"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from enforcer.core.model import DataRule, DataTarget, Kind
 from enforcer.core.parse_text import host_path, mode_of, name_glob, who_of
 from enforcer.core.select import PLACEHOLDER, is_plain, may_overlap
 
-_KINDS = tuple(k.value for k in Kind)
+_KINDS = tuple(k.value for k in (Kind.VOLUME, Kind.PATH, Kind.LAYER))
 
 
 def protected_of(cursors: Iterable[Cursor]) -> tuple[DataTarget, ...]:

@@ -150,7 +150,7 @@ def _narrowed(old: Image, new: Image) -> Iterator[Op]:
         elif default not in new.rows or (key.object and key.object not in objects_after):
             value = before  # on the way out: the row stays until nothing leads to it
         else:
-            value = _common(before, after) if before and after else None
+            value = _common(before or old.rows[default], after or new.rows[default])
         if value is None and before is not None:
             yield Delete(Table.ROWS, key)
         elif value != before:

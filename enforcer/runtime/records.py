@@ -18,12 +18,18 @@ from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.refused import Found, candidates
 from enforcer.errors import AbiError, EdgeError
 from enforcer.runtime.reconcile import Snapshot
+from enforcer.runtime.state import State
 
 UNNAMED = "(unnamed)"
-UNPLACED = {
+SPECIAL = {
     abi.TOO_DEEP: ObjectId(Kind.PATH, "(too deep to place)"),
     abi.DETACHED: ObjectId(Kind.PATH, "(opened by handle, not to be placed)"),
+    abi.DEVICE: ObjectId(Kind.HOST, "device of protected data"),
+    abi.CGROUP: ObjectId(Kind.HOST, "cgroup"),
+    abi.OWN: ObjectId(Kind.HOST, "enforcer"),
+    abi.IO_URING: ObjectId(Kind.HOST, "io_uring"),
 }
+"""What no rule can grant, by enum enf_special; a process is named after whose it is."""
 
 At = Callable[[int], Snapshot | None]
 
@@ -123,7 +129,7 @@ class Records:
         objects, live = snapshot.image.objects, snapshot.image.generation
         root = next(n for n, i in enumerate(found.inodes) if InodeKey(i.inode, i.device, live) in objects)
         attempt = FileAttempt(
-            object=_object(snapshot, judged.object),
+            object=object_of(snapshot.state, judged.object, 0),
             path=found.below(root),
             inode=found.inodes[0].inode if found.exists else 0,
             device=found.inodes[0].device,
@@ -146,15 +152,18 @@ def who_of(snapshot: Snapshot, subject: int) -> Who:
     return Who(found.id, found.name, found.image, found.labels, networks, inner)
 
 
-def _object(snapshot: Snapshot, number: int) -> ObjectId:
-    return UNPLACED.get(number) or snapshot.state.ids.object_of(number) or ObjectId(Kind.PATH, "(unknown)")
+def object_of(state: State, number: int, peer: int) -> ObjectId:
+    """The data object behind a number; ``peer``: the subject whose process it is."""
+    if number == abi.PROCESS:
+        return ObjectId(Kind.PROCESS, "(host)" if peer == Reserved.HOST else state.container(peer) or UNNAMED)
+    return SPECIAL.get(number) or state.ids.object_of(number) or ObjectId(Kind.PATH, "(unknown)")
 
 
 def _file(record: abi.CEvent, snapshot: Snapshot) -> FileAttempt:
     if record.hook == Hook.REFUSED:
         return FileAttempt(ObjectId(Kind.PATH, ""), "", 0, 0)
     path, cut = path_of(record)
-    return FileAttempt(_object(snapshot, record.object), path, record.inode, record.device, cut)
+    return FileAttempt(object_of(snapshot.state, record.object, record.peer), path, record.inode, record.device, cut)
 
 
 def _net(record: abi.CEvent, snapshot: Snapshot) -> NetAttempt:

@@ -14,7 +14,7 @@ from enforcer.edges.bpf.maps import Maps
 from enforcer.runtime.canary import Finding
 from enforcer.runtime.probes import Hold
 from enforcer.runtime.reconcile import Snapshot
-from enforcer.runtime.records import UNNAMED, UNPLACED
+from enforcer.runtime.records import UNNAMED, object_of
 from enforcer.sinks.metrics import CAUSES, Reading, Violation
 
 SUPPRESSED = (abi.SUPPRESSED_BUDGET, abi.SUPPRESSED_REPEAT)
@@ -117,8 +117,8 @@ def violations(maps: Maps, snapshot: Snapshot) -> Counter[Violation]:
             continue
         who, action = state.container(subject) or UNNAMED, Verdict(verdict)
         if kind == abi.DATA:
-            named = UNPLACED.get(thing) or state.ids.object_of(thing) or ObjectId(Kind.PATH, "(unknown)")
-            found[Violation(who, action, object=object_name(named), access=Access(access))] += n
+            named = object_name(object_of(state, thing, peer))
+            found[Violation(who, action, object=named, access=Access(access))] += n
         elif kind == abi.EXTERNAL:
             found[Violation(who, action, network=state.network(thing) or "(none)")] += n
         else:
