@@ -100,7 +100,7 @@ def _build_into(whole: Path, *, partial: Path) -> None:
     """Build in ``partial``; ``whole`` appears by a rename, so that it is either complete or not there."""
     try:
         tree = partial / "tree"
-        _unpack_packages(tree)
+        unpack_packages(tree, PACKAGES)
         _finish_tree(tree)
         release = next((tree / "lib/modules").iterdir()).name
         _call("chroot", tree, "depmod", "-a", release)
@@ -114,8 +114,8 @@ def _build_into(whole: Path, *, partial: Path) -> None:
         _remove(partial)
 
 
-def _unpack_packages(tree: Path) -> None:
-    """Fetch and unpack with the host's own mirrors and the host's own settings for reaching them."""
+def unpack_packages(tree: Path, packages: tuple[str, ...]) -> None:
+    """Fetch and unpack with the host's own mirrors and the host's own settings for reaching them. Needs root."""
     sources = _debian_sources()
     if not sources:
         _call("apt-get", "-qq", "update")
@@ -128,7 +128,7 @@ def _unpack_packages(tree: Path) -> None:
     options = [f"--aptopt={line}" for line in (*acquire, 'APT::Install-Recommends "false"')]
     hook = "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"
     command = ("mmdebstrap", "--quiet", "--mode=root", "--variant=extract", hook, *options)
-    _call(*command, f"--include={','.join(PACKAGES)}", "-", tree, "-", given=sources)
+    _call(*command, f"--include={','.join(packages)}", "-", tree, "-", given=sources)
 
 
 def _debian_sources() -> str:
