@@ -1,20 +1,21 @@
 """The canary: a task in a scratch cgroup tries what is forbidden, and we look whether it was stopped, counted and recorded.
 
 What is accepted but not enforced is the commonest complaint about tools of this kind; so the agent does not believe
-itself. The canary is a subject like any other, always in enforce mode, to which nothing is granted.
+itself. The canary is a subject like any other, always in enforce mode, to which nothing is granted. Beside it a container's
+life is played: its cgroup appears, its first program starts, its cgroup goes.
 """
 
 from __future__ import annotations
 
-import signal
+import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from enforcer import abi
 from enforcer.core.ids import Reserved
 from enforcer.core.image import State as Armed
 from enforcer.core.image import Subject, Table
@@ -24,132 +25,129 @@ from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.inodes import Inodes
 from enforcer.errors import EdgeError, HostError
+from enforcer.runtime import attempts
+from enforcer.runtime.proof import STOPPED, Finding, Look, Seen, attempt_of, judge, wanted
 
 TIMEOUT_S = 30
 RECORD_WAIT_S = 5.0
 
-# Joins the scratch cgroup, then tries. A UDP connect only sets the peer: nothing is sent, whatever the verdict. The
-# address is TEST-NET-3 (RFC 5737), which no network carries.
-ATTEMPT = """
-import os, socket, sys
-procs, path = sys.argv[1:]
-file = open(procs, "w"); file.write("0"); file.close()
-def tried(what):
-    try:
-        what()
-        return "done"
-    except PermissionError:
-        return "refused"
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-print("connect", tried(lambda: udp.connect(("203.0.113.1", 9))), flush=True)
-print("open", tried(lambda: os.open(path, os.O_RDONLY)), flush=True)
-"""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a run of the canary showed: ``failures`` says for each hook that does not hold what was seen instead."""
-
-    failures: dict[str, str]
-
-    @property
-    def success(self) -> bool:
-        """True if everything forbidden was stopped, counted and recorded."""
-        return not self.failures
-
 
 class Canary:
-    """Runs attempts in a cgroup of its own below ``parent``. ``file`` is made and protected by every image."""
+    """Runs attempts in a cgroup of its own below ``parent``, on a directory made in ``directory``, which every image protects."""
 
     def __init__(self, cgroups: Cgroups, parent: str, directory: Path, *, name: str) -> None:
         self._cgroups = cgroups
         self._path = f"{parent.rstrip('/')}/{name}"
-        self.file = directory / "canary"
+        self._life = f"{self._path}/life"
+        self.directory = directory / "canary"
+        self._running = threading.Lock()
         try:
-            self.file.write_text("nothing but the enforcer's own test may try to read this\n")
+            self.directory.unlink(missing_ok=True) if not self.directory.is_dir() else None
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            self._lay()
         except OSError as e:
-            raise HostError(f"cannot write {self.file} ({e.strerror}): choose --run elsewhere") from e
+            raise HostError(f"cannot write {self.directory} ({e.strerror}): choose --run elsewhere") from e
 
     def inode(self) -> Inode:
-        """The forbidden file, for ``compile``."""
-        found = Inodes().inode_of(self.file)
+        """The forbidden directory, for ``compile``."""
+        found = Inodes().inode_of(self.directory)
         if found is None:
-            raise EdgeError(f"{self.file} is gone: something else cleans that directory")
+            raise EdgeError(f"{self.directory} is gone: something else cleans there")
         return found
 
-    def run(self, maps: Maps, mechanism: Mechanism | None, recorded: Callable[[], int] | None) -> Finding:
-        """Try the forbidden open and connect. ``mechanism``: what holds opens; None if nothing does, which is a failure.
+    def remove(self) -> None:
+        """Remove the directory."""
+        shutil.rmtree(self.directory, ignore_errors=True)
 
-        ``recorded`` counts the canary's records in the journal's reader; None leaves that part out.
+    def run(
+        self, maps: Maps, holds: Mapping[str, Mechanism | None], recorded: Callable[[], Seen] | None = None
+    ) -> Finding:
+        """Try what is forbidden. ``holds``: hold group → what should hold it, None if nothing does; others are not tried.
+
+        ``recorded`` tells how many of the canary's records have reached the log's reader, by ``attempt_of``; without it
+        that part is left out. Raises ``EdgeError`` if it cannot be tried at all.
         """
+        if not isinstance(holds, Mapping):  # the callers of before; goes with them
+            found = self.run(maps, {"open": holds, "connect4": Mechanism.CGROUP}, recorded)
+            return Finding({"connect" if g == "connect4" else g: why for g, why in found.failures.items()})
+        with self._running:
+            try:
+                self._lay()
+            except OSError as e:
+                raise EdgeError(f"cannot write {self.directory}: {e.strerror}") from e
+            return self._run(maps, holds, recorded)
+
+    def _run(self, maps: Maps, holds: Mapping[str, Mechanism | None], recorded: Callable[[], Seen] | None) -> Finding:
         cgroup = self._cgroups.ensure(self._path)
         maps.apply(Put(Table.CGROUPS, cgroup, Subject(Reserved.CANARY, Armed.ARMED)))
-        before, seen = counted(maps), recorded() if recorded else 0
+        before, seen = counted(maps), dict(recorded()) if recorded else {}
         try:
-            outcome = self._attempt()
+            life = self._cgroups.ensure(self._life)
+            lived = {"birth": maps.subject(life) is not None}
+            maps.apply(Put(Table.CGROUPS, life, Subject(Reserved.CANARY, Armed.PENDING)))
+            outcome = self._attempt(wanted(holds, with_records=recorded is not None))
+            lived["arm"] = maps.subject(life) == Subject(Reserved.CANARY, Armed.ARMED)
+            self._remove(self._life)
+            lived["death"] = maps.subject(life) is None
+            maps.apply(Delete(Table.CGROUPS, life))
         finally:
             maps.apply(Delete(Table.CGROUPS, cgroup))
-            self._remove()
-        failures = _stopped(outcome, mechanism)
-        if mechanism is None:
-            failures["open"] = "nothing holds opens"
-        rise = {hook: n - before.get(hook, 0) for hook, n in counted(maps).items()}
-        for hook in ("connect", "open"):
-            if hook not in failures and rise.get(hook, 0) != 1:
-                failures[hook] = f"stopped, but counted {rise.get(hook, 0)} times"
-        wanted = len(failures) == 0 and recorded is not None
-        if wanted and recorded and not _rises(recorded, seen + sum(rise.values())):
-            failures["record"] = "stopped and counted, but no record reached the log's reader"
-        return Finding(failures)
+            self._remove(self._life)
+            self._remove(self._path)
+        rise = {name: n - before.get(name, 0) for name, n in counted(maps).items()}
+        if recorded:
+            _await_rise(recorded, seen, [n for n, said in outcome.items() if said in STOPPED])
+        written = {name: n - seen.get(name, 0) for name, n in recorded().items()} if recorded else None
+        return judge(holds, Look(outcome, lived, rise, written))
 
-    def _remove(self) -> None:
+    def _lay(self) -> None:
+        """Everything that can be changed, as if nothing had been: an attempt that nobody stopped has done so."""
+        for left in self.directory.iterdir():
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        for name in ("empty", "read-only"):
+            (self.directory / name).mkdir()
+        for name in ("file", "gone", "old"):
+            (self.directory / name).write_text("nothing but the enforcer's own test may try to touch this\n")
+        (self.directory / "program").write_bytes(attempts.smallest_program())
+        (self.directory / "program").chmod(0o700)
+
+    def _remove(self, path: str) -> None:
         """A task that was killed takes a moment to leave its cgroup."""
         end = time.monotonic() + RECORD_WAIT_S
         while True:
             try:
-                return self._cgroups.remove(self._path)
+                return self._cgroups.remove(path)
             except EdgeError:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.01)
 
-    def _attempt(self) -> tuple[dict[str, str], int]:
-        procs = self._cgroups.root.joinpath(self._path.lstrip("/"), "cgroup.procs")
-        command = [sys.executable, "-I", "-S", "-c", ATTEMPT, str(procs), str(self.file)]
+    def _attempt(self, names: Iterable[str]) -> dict[str, str]:
+        own, life = (self._cgroups.root.joinpath(p.lstrip("/"), "cgroup.procs") for p in (self._path, self._life))
+        script = [sys.executable, "-I", "-S", attempts.__file__]
+        command = [*script, str(self.directory), str(own), str(life), str(os.getpid()), *names]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 -- our own interpreter and text
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 -- our own interpreter and program
         except subprocess.TimeoutExpired as e:
             raise EdgeError(f"the canary did not come back within {TIMEOUT_S} s") from e
-        return dict(line.split() for line in done.stdout.splitlines()), done.returncode
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+            raise EdgeError(f"the canary ended with {done.returncode} ({why})")
+        return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
 
 
 def counted(maps: Maps) -> dict[str, int]:
-    """The canary's violations by hook, from the kernel's counters."""
+    """The canary's violations by ``attempt_of``, from the kernel's counters."""
     found: dict[str, int] = {}
-    for (subject, _, _, kind, _, _, _), n in maps.counts().items():
+    for (subject, _, _, _, access, _, hook), n in maps.counts().items():
         if subject == Reserved.CANARY:
-            hook = "open" if kind == abi.DATA else "connect"
-            found[hook] = found.get(hook, 0) + n
+            name = attempt_of(hook, access)
+            found[name] = found.get(name, 0) + n
     return found
 
 
-def _stopped(outcome: tuple[dict[str, str], int], mechanism: Mechanism | None) -> dict[str, str]:
-    said, code = outcome
-    failures = {}
-    if said.get("connect") != "refused":
-        failures["connect"] = f"a forbidden connect was not refused ({said.get('connect', 'no answer')})"
-    killed = code == -signal.SIGKILL and "open" not in said
-    if mechanism is Mechanism.TRACEPOINT and not killed:
-        failures["open"] = f"a forbidden open did not end the task ({said.get('open', f'exit status {code}')})"
-    if mechanism in (Mechanism.LSM, Mechanism.FMOD_RET) and said.get("open") != "refused":
-        failures["open"] = f"a forbidden open was not refused ({said.get('open', f'exit status {code}')})"
-    return failures
-
-
-def _rises(read: Callable[[], int], goal: int) -> bool:
+def _await_rise(read: Callable[[], Seen], before: Seen, names: Iterable[str]) -> None:
+    """Return when a record of each attempt has come, or after a while."""
     end = time.monotonic() + RECORD_WAIT_S
-    while read() < goal:
-        if time.monotonic() > end:
-            return False
+    while any(read().get(name, 0) <= before.get(name, 0) for name in names) and time.monotonic() < end:
         time.sleep(0.02)
-    return True
