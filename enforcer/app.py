@@ -22,13 +22,16 @@ from enforcer.edges.policyfile import fingerprint, load
 from enforcer.edges.systemd import notify
 from enforcer.errors import AbiError, ContainerGone, EdgeError, EnforcerError, HostError, PolicyError, UsageError
 from enforcer.runtime import report
-from enforcer.runtime.canary import Canary, Finding
+from enforcer.runtime.canary import Canary
 from enforcer.runtime.facts import Survey
 from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.probes import Probes
+from enforcer.runtime.proof import Finding
 from enforcer.runtime.reconcile import Reconcile, Snapshot, paths_of
 from enforcer.runtime.records import Records
+from enforcer.runtime.selftest import SelfTest
+from enforcer.runtime.selftest import plain as plain_check
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
 from enforcer.settings import CANARY_S, DRAIN_S, WATCH_S, Settings, default_parent
@@ -63,8 +66,7 @@ class Agent:
         self._recovered = journal.recovered
         self._supervisor = Supervisor()
         self._load_failures = 0
-        self._finding = Finding({"canary": "it has not run yet"})
-        self._canary_time = 0.0
+        self._selftest = SelfTest(run=self._run_canary, reattach=lambda groups: (), notify=self._notify)
         self._covered: set[str] = set()
         self._ready = False
 
@@ -75,7 +77,7 @@ class Agent:
         name = f"enforcer-canary-{os.getpid()}"
         with ExitStack() as failing:
             self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
-            failing.callback(self._canary.file.unlink)
+            failing.callback(self._canary.remove)
             if not self._cgroups.is_there(self._parent):
                 self._cgroups.ensure(self._parent)
                 failing.callback(self._cgroups.remove, self._parent)
@@ -118,8 +120,8 @@ class Agent:
         self._supervisor.start("docker", self._docker.run)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
         self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
-        self._check()
-        self._supervisor.every("canary", CANARY_S, self._check)
+        self._selftest.check()
+        self._supervisor.every("canary", CANARY_S, self._selftest.check)
         self._scrape.registry.register(Metrics(self._reading))
 
     def wait(self) -> None:
@@ -147,7 +149,7 @@ class Agent:
         self._pipeline.drain()
         self._control.close()
         self._scrape.close()
-        self._canary.file.unlink(missing_ok=True)
+        self._canary.remove()
         self._journal.close()
         self._dockerd.close()
         if self._supervisor.failure:
@@ -239,24 +241,17 @@ class Agent:
             )
             self._recovered = 0
 
-    def _check(self) -> None:
-        """Run the canary; a failure is said loudly, each time."""
-        opens = next((h.mechanism for h in self._probes.holds if h.hook == "open"), None)
-        before = self._finding.failures
-        try:
-            self._finding = self._canary.run(self._canary_maps, opens, lambda: self._pipeline.canary_records)
-        except EnforcerError as e:
-            self._finding = Finding({"canary": str(e)})
-        self._canary_time = time.time()
-        for hook, what in self._finding.failures.items():
-            log.critical("the self-test failed: %s: %s", hook, what)
-        if self._finding.failures and self._finding.failures != before:
-            self._pipeline.notice("selftest-failed", str(self._finding.failures), outcome="failure")
+    def _run_canary(self) -> Finding:
+        holds = {h.hook: h.mechanism for h in self._probes.holds}
+        return self._canary.run(self._canary_maps, holds, lambda: self._pipeline.canary_records)
+
+    def _notify(self, action: str, message: str, *, outcome: str = "success", **fields: str | int) -> None:
+        self._pipeline.notice(action, message, outcome=outcome, **fields)
 
     def _health(self) -> report.Health:
         return report.Health(
-            finding=self._finding,
-            canary_time=self._canary_time,
+            finding=self._selftest.finding,
+            canary_time=self._selftest.time,
             load_failures=self._load_failures,
             docker=self._settings.docker,
             connected=self._docker.connected,
@@ -277,6 +272,8 @@ class Agent:
             case "status":
                 found = report.status(self._status_maps, self._snapshot(), self._probes.holds, self._health())
                 return {**found, "pid": os.getpid(), "policy": {**found["policy"], "path": str(self._settings.policy)}}
+            case "selftest":
+                return plain_check(self._selftest.check())
             case "matrix":
                 return plain(matrix(self._snapshot().policy, self._snapshot().facts))
             case other:

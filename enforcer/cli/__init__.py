@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "enforcer.cli.policy:explain_command",
     "doctor": "enforcer.cli.host:doctor_command",
     "status": "enforcer.cli.host:status_command",
+    "selftest": "enforcer.cli.selftest:selftest_command",
     "unload": "enforcer.cli.host:unload_command",
     "log": "enforcer.cli.log:log_command",
     "replay": "enforcer.cli.replay:replay_command",

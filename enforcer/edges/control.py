@@ -73,15 +73,15 @@ def _answered(answer: Answer, line: bytes) -> dict[str, Any]:
         return {"error": str(e), "exit_code": e.exit_code}
 
 
-def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """The agent's answer to one request.
+def ask(path: Path, request: dict[str, Any], *, seconds: float = TIMEOUT_S) -> dict[str, Any]:
+    """The agent's answer to one request, which may take so many ``seconds``.
 
     Raises ``NobodyListens`` where no agent is, ``EdgeError`` for one that does not answer, and for one that refuses the
     error that ``REFUSALS`` has for its exit code, with its own words.
     """
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT_S)
+            connection.settimeout(seconds)
             connection.connect(str(path))
             connection.sendall(msgspec.json.encode(request) + b"\n")
             line = connection.makefile("rb").readline()

@@ -1,28 +1,51 @@
 """What the canary tries: a program of its own, with the standard library alone, which ``canary.py`` starts.
 
-``attempts.py DIRECTORY PROCS LIFE PID NAME…``: DIRECTORY is the forbidden one, PROCS the ``cgroup.procs`` of the canary's
-cgroup, LIFE that of a container that is about to start, PID a process of the host. Each attempt is made by a child of its
-own, since it may cost the child's life, and is told in a line: its name, and ``refused``, ``killed``, ``done`` or the
-name of another error. Nothing can leave the machine: the network namespace has no route.
+``attempts.py TARGETS NAME…``: TARGETS is the JSON of ``Targets``. Each attempt is made by a child of its own, since it may
+cost the child's life, and is told in a line: its name, and ``refused``, ``killed``, ``done`` or the name of another
+error. Nothing can leave the machine: the network namespace has no route.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 NEWNS, NEWNET = 0x00020000, 0x40000000  # include/uapi/linux/sched.h
 BIND, REMOUNT, READ_ONLY, PRIVATE = 0x1000, 0x20, 0x1, 0x44000  # include/uapi/linux/mount.h; private with all beneath
 
 # RFC 5737 and RFC 3849: no network carries them. Port 9 is discard.
 OUTSIDE4, OUTSIDE6 = ("203.0.113.1", 9), ("2001:db8::1", 9)
+
+SYS_BPF, SYS_IO_URING_SETUP, SYS_CLONE3 = 321, 425, 435  # arch/x86/entry/syscalls/syscall_64.tbl
+GET_FD_BY_ID = {"map": 14, "program": 13, "link": 30}  # enum bpf_cmd of include/uapi/linux/bpf.h
+INTO_CGROUP = 0x200000000  # CLONE_INTO_CGROUP
+EMPTY_ACL = b"\x02\0\0\0" + b"".join(struct.pack("<HHI", tag, 6, 0xFFFFFFFF) for tag in (1, 4, 32))  # acl(5)
+
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is aimed at. ``directory`` is the forbidden one; ``cgroup`` is the canary's, ``life`` that of a container to be.
+
+    ``outside`` is a cgroup of the host, ``pid`` a process of the host, ``guarded`` the kernel's numbers of a ``map``, a
+    ``program`` and a ``link`` of the agent.
+    """
+
+    directory: str
+    cgroup: str
+    life: str
+    outside: str
+    pid: int
+    guarded: dict[str, int] = field(default_factory=dict)
 
 
 def smallest_program() -> bytes:
@@ -46,9 +69,9 @@ def mount(source: str, target: str, flags: int) -> None:
     must(libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None))
 
 
-def join(procs: str) -> None:
+def join(cgroup: str) -> None:
     """Move this process into a cgroup."""
-    with open(procs, "w") as file:
+    with open(f"{cgroup}/cgroup.procs", "w") as file:
         file.write("0")
 
 
@@ -66,8 +89,10 @@ def own_world(directory: str) -> None:
 class Attempts:
     """What is prepared while this is still a process of the host, and one method for each attempt, named as its hook."""
 
-    def __init__(self, host_pid: int) -> None:
-        self._host_pid = host_pid
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+        self._outside = os.open(targets.outside, os.O_RDONLY | os.O_DIRECTORY)
+        self._way_out = os.open("cgroup.procs", os.O_WRONLY, dir_fd=self._outside)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind("socket")
         self._listener.listen()
@@ -123,6 +148,14 @@ class Attempts:
         """A file gets an extended attribute."""
         os.setxattr("file", "user.canary", b"x")
 
+    def removexattr(self) -> None:
+        """A file loses an extended attribute."""
+        os.removexattr("file", "user.canary")
+
+    def acl(self) -> None:
+        """A file gets an access control list."""
+        os.setxattr("file", "system.posix_acl_access", EMPTY_ACL)
+
     def receive(self) -> None:
         """An open file comes over a socket. One that is refused is left out of the message."""
         if not socket.recv_fds(self._there, 1, 1)[1]:
@@ -136,7 +169,43 @@ class Attempts:
         """The memory of a process of the host is asked for, at an address that it has not."""
         nowhere = (ctypes.c_ulong * 2)(0, 1)  # struct iovec: base, length
         one = ctypes.c_ulong(1)
-        must(libc.process_vm_readv(self._host_pid, nowhere, one, nowhere, one, ctypes.c_ulong(0)))
+        must(libc.process_vm_readv(self._targets.pid, nowhere, one, nowhere, one, ctypes.c_ulong(0)))
+
+    def leave(self) -> None:
+        """A task moves itself to a cgroup of the host, by a file that was open before."""
+        os.write(self._way_out, b"0")
+
+    def escape(self) -> None:
+        """A task has a child born in a cgroup of the host."""
+        # struct clone_args: flags, three addresses, exit_signal, stack, its size, tls, set_tid, its size, cgroup
+        arguments = (ctypes.c_uint64 * 11)(INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, self._outside)
+        child = libc.syscall(SYS_CLONE3, arguments, ctypes.sizeof(arguments))
+        if child == 0:
+            os._exit(0)
+        must(child)
+
+    def io_uring(self) -> None:
+        """A ring is made. EPERM is the host's own setting (kernel.io_uring_disabled)."""
+        try:
+            must(libc.syscall(SYS_IO_URING_SETUP, 1, (ctypes.c_uint32 * 30)()))  # struct io_uring_params: 120 bytes
+        except PermissionError:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
+
+    def held_map(self) -> None:
+        """A map of the agent is got hold of."""
+        self._get("map")
+
+    def held_program(self) -> None:
+        """A program of the agent is got hold of."""
+        self._get("program")
+
+    def held_link(self) -> None:
+        """A link of the agent is got hold of."""
+        self._get("link")
+
+    def _get(self, kind: str) -> None:
+        attributes = (ctypes.c_uint32 * 3)(self._targets.guarded[kind])  # union bpf_attr: id, next_id, open_flags
+        must(libc.syscall(SYS_BPF, GET_FD_BY_ID[kind], attributes, ctypes.sizeof(attributes)))
 
     def refused(self) -> None:
         """A file is written to through a read-only mount."""
@@ -180,17 +249,17 @@ def start_container(life: str) -> None:
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", ""])  # noqa: S606 -- our own interpreter
 
 
-def main(directory: str, procs: str, life: str, host_pid: str, *names: str) -> None:
+def main(targets: Targets, names: Sequence[str]) -> None:
     """Prepare, become the canary, try."""
-    own_world(directory)
-    attempts = Attempts(int(host_pid))
+    own_world(targets.directory)
+    attempts = Attempts(targets)
     if "arm" in names:
-        print("arm", outcome(lambda: start_container(life)), flush=True)
-    join(procs)
+        print("arm", outcome(lambda: start_container(targets.life)), flush=True)
+    join(targets.cgroup)
     for name in names:
         if name != "arm":
             print(name, outcome(getattr(attempts, name)), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Targets(**json.loads(sys.argv[1])), sys.argv[2:])

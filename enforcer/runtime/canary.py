@@ -7,13 +7,16 @@ life is played: its cgroup appears, its first program starts, its cgroup goes.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from enforcer.core.ids import Reserved
@@ -26,7 +29,7 @@ from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.inodes import Inodes
 from enforcer.errors import EdgeError, HostError
 from enforcer.runtime import attempts
-from enforcer.runtime.proof import STOPPED, Finding, Look, Seen, attempt_of, judge, wanted
+from enforcer.runtime.proof import STOPPED, Finding, Look, Seen, attempt_of, judge, kept_as, wanted
 
 TIMEOUT_S = 30
 RECORD_WAIT_S = 5.0
@@ -60,7 +63,10 @@ class Canary:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def run(
-        self, maps: Maps, holds: Mapping[str, Mechanism | None], recorded: Callable[[], Seen] | None = None
+        self,
+        maps: Maps,
+        holds: Mapping[str, Mechanism | None] | Mechanism | None,
+        recorded: Callable[[], Seen] | None = None,
     ) -> Finding:
         """Try what is forbidden. ``holds``: hold group → what should hold it, None if nothing does; others are not tried.
 
@@ -85,7 +91,8 @@ class Canary:
             life = self._cgroups.ensure(self._life)
             lived = {"birth": maps.subject(life) is not None}
             maps.apply(Put(Table.CGROUPS, life, Subject(Reserved.CANARY, Armed.PENDING)))
-            outcome = self._attempt(wanted(holds, with_records=recorded is not None))
+            closed = guarded(maps)
+            outcome = self._attempt(wanted(holds, with_records=recorded is not None, guarded=closed), closed)
             lived["arm"] = maps.subject(life) == Subject(Reserved.CANARY, Armed.ARMED)
             self._remove(self._life)
             lived["death"] = maps.subject(life) is None
@@ -96,7 +103,7 @@ class Canary:
             self._remove(self._path)
         rise = {name: n - before.get(name, 0) for name, n in counted(maps).items()}
         if recorded:
-            _await_rise(recorded, seen, [n for n, said in outcome.items() if said in STOPPED])
+            _await_rise(recorded, seen, {kept_as(n) for n, said in outcome.items() if said in STOPPED})
         written = {name: n - seen.get(name, 0) for name, n in recorded().items()} if recorded else None
         return judge(holds, Look(outcome, lived, rise, written))
 
@@ -122,10 +129,15 @@ class Canary:
                     raise
                 time.sleep(0.01)
 
-    def _attempt(self, names: Iterable[str]) -> dict[str, str]:
-        own, life = (self._cgroups.root.joinpath(p.lstrip("/"), "cgroup.procs") for p in (self._path, self._life))
+    def _places(self) -> dict[str, str]:
+        return {"cgroup": self._path, "life": self._life, "outside": self._cgroups.of_pid(os.getpid())}
+
+    def _attempt(self, names: Iterable[str], closed: Mapping[str, int]) -> dict[str, str]:
+        root = self._cgroups.root
+        places = {name: str(root / path.lstrip("/")) for name, path in self._places().items()}
+        targets = attempts.Targets(str(self.directory), **places, pid=os.getpid(), guarded=dict(closed))
         script = [sys.executable, "-I", "-S", attempts.__file__]
-        command = [*script, str(self.directory), str(own), str(life), str(os.getpid()), *names]
+        command = [*script, json.dumps(asdict(targets)), *names]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 -- our own interpreter and program
         except subprocess.TimeoutExpired as e:
@@ -144,6 +156,16 @@ def counted(maps: Maps) -> dict[str, int]:
             name = attempt_of(hook, access)
             found[name] = found.get(name, 0) + n
     return found
+
+
+def guarded(maps: Maps) -> dict[str, int]:
+    """The kernel's number of one map, one program and one link that are closed to every subject, as far as there are such."""
+    kinds = {1: "map", 2: "program", 3: "link"}  # enum enf_guarded
+    try:
+        keys = [struct.unpack("=II", key) for key in maps.keys("guarded", 8)]
+    except KeyError:  # a build without a guard
+        return {}
+    return {kinds[kind]: number for kind, number in keys if kind in kinds}
 
 
 def _await_rise(read: Callable[[], Seen], before: Seen, names: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from enforcer.core.model import Hook
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
 from enforcer.errors import AbiError, EdgeError
+from enforcer.runtime.proof import attempt_of
 from enforcer.runtime.records import Records, boot_offset_ns
 from enforcer.sinks.journal import VIOLATIONS, JournalSink
 
@@ -39,7 +40,7 @@ class Pipeline:
     ) -> None:
         self._rings, self._maps, self._records, self._journal, self._born = rings, maps, records, journal, born
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
-        self.canary_records = 0
+        self.canary_records: Counter[str] = Counter()
         self.malformed = 0
 
     def notice(self, action: str, message: str, *, outcome: str = "success", **fields: str | int) -> None:
@@ -67,7 +68,7 @@ class Pipeline:
 
     def _taken(self, record: abi.CEvent, offset_ns: int) -> Event | None:
         if record.subject == Reserved.CANARY:
-            self.canary_records += record.count
+            self.canary_records[attempt_of(record.hook, record.asked)] += record.count
             return None
         if record.hook == Hook.BORN:
             self._born(bytes(record.path[: abi.DOCKER_ID]).decode("ascii", "replace"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from enforcer.core.model import Access, Hook, Mechanism
@@ -13,29 +13,56 @@ Seen = Mapping[str, int]
 LIFE = ("birth", "arm", "death")
 """A container's life, which the canary plays."""
 
-CHANGE = ("create", "mkdir", "mknod", "symlink", "link", "unlink", "rmdir", "rename", "setattr", "setxattr")
-ALONE = ("open", "exec", "receive", "unix", "trace", "refused", "connect4", "connect6", "sendmsg4", "sendmsg6")
-ATTEMPTS: Mapping[str, tuple[str, ...]] = {"change": CHANGE, **{group: (group,) for group in ALONE}}
-"""Hold group → what the canary tries to prove it: methods of ``attempts.Attempts``, named as the hooks."""
+CHANGES = (
+    *("create", "mkdir", "mknod", "symlink", "link", "unlink", "rmdir", "rename"),
+    *("setattr", "setxattr", "removexattr", "acl"),
+)
+ALONE = (
+    *("open", "exec", "io_uring", "receive", "unix", "trace", "leave", "escape", "refused"),
+    *("connect4", "connect6", "sendmsg4", "sendmsg6"),
+)
+ATTEMPTS: Mapping[str, tuple[str, ...]] = {
+    **{group: (group,) for group in ALONE},
+    "change": CHANGES,
+    "guard": ("held_map", "held_program", "held_link"),
+}
+"""Hold group → what the canary tries to prove it: methods of ``attempts.Attempts``."""
+
+HOOKS = {
+    **{"removexattr": Hook.SETXATTR, "acl": Hook.SETXATTR, "leave": Hook.ESCAPE},
+    **{name: Hook.BPF for name in ATTEMPTS["guard"]},
+}
+"""Attempts that are counted and recorded under a hook of another name."""
 
 BASIC = frozenset({"open", "connect4", "connect6", "sendmsg4", "sendmsg6", *LIFE})
 """What every host can hold that the agent runs on: if nothing does, the self-test has failed, and that is no mere degradation."""
 
-PUNISHED = frozenset({"open", "exec", "unix"})
+PUNISHED = frozenset({"open", "exec", "io_uring", "unix", "leave", "escape"})
 """What a tracepoint answers with death."""
 
-IMPOSSIBLE = {"EAFNOSUPPORT": "this host has no IPv6", "ENOEXEC": "no program for this processor to try it with"}
+UNTRIED = {
+    "mount": "it would take a filesystem of the canary's own",
+    "io_uring": "its opens are seen by what holds open",
+    "refused": "it is judged by the log's reader, and none runs",
+}
+"""Why the canary does not try what it does not try."""
+
+IMPOSSIBLE = {
+    "EAFNOSUPPORT": "this host has no IPv6",
+    "ENOEXEC": "no program for this processor to try it with",
+    "ENOSYS": "this host does not allow it to anybody",
+}
 """Errors that an attempt has before the kernel comes to judge it."""
 
 STOPPED = frozenset({"refused", "killed", "EROFS"})
 """Outcomes that leave a record; EROFS is that of a read-only mount, whose refusals the agent sees."""
 
-_HOOKS = {int(hook): hook.name.lower() for hook in Hook}
+_NAMES = {int(hook): hook.name.lower() for hook in Hook}
 
 
 def attempt_of(hook: int, access: int) -> str:
-    """Which attempt a count or a record is of: its hook; an open that wants to execute is that of ``exec``."""
-    return "exec" if hook == Hook.OPEN and access & Access.EXEC else _HOOKS.get(hook, "unknown")
+    """What a count or a record is kept as: its hook's name; an open that wants to execute is that of ``exec``."""
+    return "exec" if hook == Hook.OPEN and access & Access.EXEC else _NAMES.get(hook, "unknown")
 
 
 @dataclass(frozen=True)
@@ -85,10 +112,17 @@ class Look:
     written: Seen | None = None
 
 
-def wanted(holds: Mapping[str, Mechanism | None], *, with_records: bool) -> list[str]:
-    """What to try. Of what something else refuses nobody knows but the log's reader."""
-    groups = [g for g, by in holds.items() if by and g in ATTEMPTS and (g != "refused" or with_records)]
-    return [*(["arm"] if holds.get("arm") else []), *(name for group in groups for name in ATTEMPTS[group])]
+def wanted(holds: Mapping[str, Mechanism | None], *, with_records: bool, guarded: Collection[str] = ()) -> list[str]:
+    """What to try. ``guarded``: the kinds of the agent's own that are there to be reached for."""
+    groups = [group for group, by in holds.items() if by and _is_tried(group, by)]
+    names = [name for group in groups for name in ATTEMPTS.get(group, ())]
+    absent = {name for name in ATTEMPTS["guard"] if name.removeprefix("held_") not in guarded}
+    absent |= {"refused"} if not with_records else set()
+    return [*(["arm"] if holds.get("arm") else []), *(name for name in names if name not in absent)]
+
+
+def _is_tried(group: str, by: Mechanism) -> bool:
+    return group != "io_uring" or by is Mechanism.TRACEPOINT
 
 
 def judge(holds: Mapping[str, Mechanism | None], look: Look) -> Finding:
@@ -105,7 +139,7 @@ def _proof(group: str, by: Mechanism | None, look: Look) -> Proof:
         return Proof(group, by, stopped=seen, why="" if seen else f"a container's {group} was not followed")
     said = {name: look.outcome[name] for name in ATTEMPTS.get(group, ()) if name in look.outcome}
     if not said:
-        return Proof(group, by, why="the canary has no way to try it")
+        return Proof(group, by, why=UNTRIED.get(group, "the canary has no way to try it"))
     if impossible := [IMPOSSIBLE[what] for what in said.values() if what in IMPOSSIBLE]:
         return Proof(group, by, why=impossible[0])
     goal = _goal(group, by)
@@ -124,9 +158,14 @@ def _accounted(group: str, by: Mechanism, look: Look, names: Iterable[str]) -> P
     """Everything was stopped: is it counted, and recorded? What something else refused is not counted in the kernel."""
     counted, recorded, why = None, None, ""
     if group != "refused":
-        silent = [name for name in names if not look.rise.get(name)]
+        silent = [name for name in names if not look.rise.get(kept_as(name))]
         counted, why = not silent, f"stopped, but not counted ({', '.join(silent)})" if silent else ""
     if look.written is not None and counted is not False:
-        lost = [name for name in names if look.written.get(name, 0) < max(1, look.rise.get(name, 0))]
+        lost = [n for n in names if look.written.get(kept_as(n), 0) < max(1, look.rise.get(kept_as(n), 0))]
         recorded, why = not lost, f"stopped, but no record reached the log's reader ({', '.join(lost)})" if lost else ""
     return Proof(group, by, True, counted, recorded, why)
+
+
+def kept_as(name: str) -> str:
+    """Under which name an attempt is counted and recorded."""
+    return HOOKS[name].name.lower() if name in HOOKS else name

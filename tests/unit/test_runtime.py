@@ -383,7 +383,7 @@ def test_what_is_read_is_kept_or_counted(world: World, broken: bool) -> None:
     pipeline = Pipeline(rings, maps, Records(reconcile.at, maps, None), journal, born=born.append)
     assert pipeline.drain() == 4
     assert ring.advanced == 4
-    assert (pipeline.canary_records, pipeline.malformed, born) == (2, 1, [BETA])
+    assert (pipeline.canary_records, pipeline.malformed, born) == ({"open": 2}, 1, [BETA])
     subject = ids.subject(ALPHA)
     assert maps.kept == ({} if broken else {subject: 3})
     unreadable = {(subject, abi.LOST_UNREADABLE): 1}
