@@ -1,0 +1,79 @@
+"""In whose cgroup a process is, or was: asked of /proc while it lives, and remembered from its birth for when it does not.
+
+An audit record names a process, and by the time it is read a short-lived one has ended. So forks and execs are followed: a
+child is where its parent was, and a new program is looked up when it starts. Nothing is guessed beyond that.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections import OrderedDict
+
+from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.procevents import ProcEvent, ProcEvents, What
+from enforcer.errors import ContainerGone, EdgeError, HostError
+
+log = logging.getLogger(__name__)
+
+KEPT = 65_536
+"""Processes remembered, those that ended first go first: twice what a host with Linux's default pid_max can have."""
+
+_BATCH = 512
+
+
+class Lineage:
+    """pid → path of its cgroup. ``missing`` says why births are not followed, "" if they are. One thread uses it."""
+
+    def __init__(self, cgroups: Cgroups) -> None:
+        self._cgroups = cgroups
+        self._places: OrderedDict[int, str] = OrderedDict()
+        self.missing = ""
+        self.events: ProcEvents | None = None
+        try:
+            self.events = ProcEvents()
+        except HostError as e:
+            self.missing = str(e)
+            log.warning("what ends before it is looked at may not be placed: %s", e)
+
+    def close(self) -> None:
+        """Follow no longer."""
+        if self.events:
+            self.events.close()
+
+    def follow(self) -> None:
+        """Take in what has happened to processes since."""
+        while self.events and select.select([self.events], [], [], 0)[0]:
+            for event in self.events.read(_BATCH):
+                self._take(event)
+
+    def _take(self, event: ProcEvent) -> None:
+        if event.what is What.FORK:
+            place = self._places.get(event.parent)
+            if place is None:
+                self._places.pop(event.pid, None)  # the number was another's before
+            else:
+                self._keep(event.pid, place)
+        elif event.what is What.EXEC:
+            if self._look(event.pid) is None:
+                self._places.pop(event.pid, None)  # it may have been moved before it started the program
+        elif event.pid in self._places:
+            self._places.move_to_end(event.pid, last=False)
+
+    def place(self, pid: int) -> str | None:
+        """The path of the cgroup of a process that did something a moment ago; None if it cannot be told any more."""
+        return self._look(pid) or self._places.get(pid)
+
+    def _look(self, pid: int) -> str | None:
+        try:
+            place = self._cgroups.of_pid(pid)
+        except (ContainerGone, EdgeError):
+            return None
+        self._keep(pid, place)
+        return place
+
+    def _keep(self, pid: int, place: str) -> None:
+        self._places[pid] = place
+        self._places.move_to_end(pid)
+        if len(self._places) > KEPT:
+            self._places.popitem(last=False)
