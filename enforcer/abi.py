@@ -20,7 +20,7 @@ PATH = 512
 MAX_RANGES = 15
 PATH_CUT = 0x8000
 
-TOO_DEEP, DETACHED, DEVICE, PROCESS, CGROUP, OWN, IO_URING = 1, 2, 4, 5, 6, 7, 8  # enum enf_special
+GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the directory of pins
 LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
 LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE = 5, 6, 7, 8
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
@@ -65,7 +65,7 @@ class InodeKey(Record):
 class Object(Record):
     """struct enf_object"""
 
-    _fields_ = (("id", c_uint32), ("has_inner", c_uint32))
+    _fields_ = (("id", c_uint32), ("has_inner", c_uint32), ("version", c_uint32))
 
 
 class DeviceKey(Record):
@@ -156,6 +156,12 @@ class MemberKey(Record):
     """struct enf_member_key"""
 
     _fields_ = (("generation", c_uint32), ("subject", c_uint32), ("network", c_uint32))
+
+
+class GuardKey(Record):
+    """struct enf_guard_key"""
+
+    _fields_ = (("kind", c_uint32), ("id", c_uint32))
 
 
 class CountKey(Record):

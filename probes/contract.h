@@ -80,8 +80,11 @@ enum enf_special {               /* object ids that no rule can grant; 3 is the 
 	ENF_PROCESS = 5,         /* a process of another subject, or of the host; `peer` says whose */
 	ENF_CGROUP = 6,          /* a cgroup that is not the subject's own */
 	ENF_OWN = 7,             /* the agent's own files, maps, programs and links; denied in monitor mode too */
+	ENF_JOURNAL = 9,         /* the agent's journal: a log shipper may read it, nobody may write; in monitor mode too */
 	ENF_IO_URING = 8,        /* an io_uring, where opens are judged by system calls */
 };
+
+enum enf_guarded { ENF_GUARD_MAP = 1, ENF_GUARD_PROGRAM = 2, ENF_GUARD_LINK = 3 };
 
 enum enf_cause {                 /* why a counted violation has no record */
 	ENF_LOST_RING = 1,       /* the ring was full */
@@ -132,6 +135,7 @@ struct enf_inode_key {           /* map `objects`: this → struct enf_object */
 struct enf_object {
 	u32 id;
 	u32 has_inner;           /* 1: another object lies beneath this one, so the mount root does not settle it: walk */
+	u32 version;             /* the inode's i_generation: its number may come back with another file; 0: not known */
 };
 
 struct enf_device_key {          /* map `filesystems`: this → u32 1; only there is a walk worth its cost */
@@ -216,10 +220,15 @@ struct enf_member_key {          /* map `members`: this → u32 1 */
 	u32 network;
 };
 
+struct enf_guard_key {           /* map `guarded`: this → u32 1; the agent's own, closed to every subject */
+	u32 kind;                /* enum enf_guarded */
+	u32 id;                  /* the kernel's number of it */
+};
+
 struct enf_count_key {           /* per-CPU map `counts`: this → u64 */
 	u32 subject;
 	u32 object;              /* data object id, or network id */
-	u32 peer;                /* INSIDE: the subject that holds the destination, 0 if none does */
+	u32 peer;                /* INSIDE: the subject that holds the destination; ENF_PROCESS: whose it is; else 0 */
 	u8  class_;              /* enum enf_class */
 	u8  access;              /* enum enf_access bits that were asked for and not granted */
 	u8  verdict;

@@ -1,62 +1,4 @@
-/* Opens of files, judged by the data object that the file lies in. */
-
-static __always_inline struct enf_row enf_row_of(u32 generation, u32 subject, u32 object)
-{
-	struct enf_row_key key = {.generation = generation, .subject = subject, .object = object};
-	struct enf_row nothing = {.granted = 0, .mode = ENF_ENFORCE}, *row = rows.lookup(&key);
-
-	if (!row) {
-		key.object = 0;      /* the subject's default row */
-		row = rows.lookup(&key);
-	}
-	return row ? *row : nothing;
-}
-
-static __always_inline void enf_file_record(const int direct, const struct enf_count_key *k, u32 generation, u8 mechanism,
-					    u32 asked, struct enf_row row, const struct enf_place *p)
-{
-	struct enf_event *e = enf_begin(k->subject, generation, k->hook, mechanism);
-
-	if (!e)
-		return;
-	e->object = p->object;
-	e->verdict = k->verdict;
-	e->class_ = ENF_CLASS_DATA;
-	e->asked = asked;
-	e->granted = row.granted;
-	e->mode = row.mode;
-	e->device = p->device;
-	e->inode = enf_inode_of(direct, p->dentry);
-	e->path_len = enf_path_of(direct, p, e->path);
-	enf_end(e);
-}
-
-/* The one answer to every file hook. Returns the verdict; whatever is not allowed has been counted and recorded. */
-static __always_inline enum enf_verdict enf_answer_file(const int direct, struct enf_subject *s, struct path *at,
-							bool by_handle, u32 asked, u8 hook, u8 mechanism)
-{
-	u32 generation = enf_generation();
-	struct enf_count_key count = {.subject = s->id, .class_ = ENF_CLASS_DATA, .hook = hook};
-	struct enf_place p = {};
-	struct enf_row row;
-
-	if (!asked)
-		return ENF_ALLOWED;          /* O_PATH: nothing can be read or written through it */
-	enf_locate(direct, at, by_handle, generation, &p);
-	if (!p.object)
-		return ENF_ALLOWED;
-	row = enf_row_of(generation, count.subject, p.object);
-	count.verdict = enf_decide(row.granted, asked, row.mode);
-	if (count.verdict == ENF_ALLOWED)
-		return ENF_ALLOWED;
-	if (count.verdict == ENF_DENIED && mechanism == ENF_BY_TRACEPOINT)
-		count.verdict = ENF_KILLED;
-	count.object = p.object;
-	count.access = asked & ~row.granted;
-	enf_count(&count);
-	enf_file_record(direct, &count, generation, mechanism, asked, row, &p);
-	return count.verdict;
-}
+/* Opens of files, and open files that change hands, judged by the data object that the file lies in. */
 
 static __always_inline u32 enf_access_of(u32 f_mode, u32 f_flags)
 {
@@ -73,60 +15,57 @@ static __always_inline u32 enf_access_of(u32 f_mode, u32 f_flags)
 	return asked;
 }
 
+#define ENF_SYS_OPEN_BY_HANDLE 304   /* arch/x86/entry/syscalls/syscall_64.tbl */
+#define ENF_SYS32_OPEN_BY_HANDLE 342
+#define ENF_X32_BIT 0x40000000       /* __X32_SYSCALL_BIT: the same numbers by another door */
+
+/* Is the current system call open_by_handle_at? The mount that such a file comes through is any that its caller has. */
+static __always_inline bool enf_by_handle(void)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	u32 nr = (u32)ENF_GET(1, regs, orig_ax) & ~ENF_X32_BIT;
+
+	return nr == ENF_SYS_OPEN_BY_HANDLE || nr == ENF_SYS32_OPEN_BY_HANDLE;
+}
+
 /* A task opens a file. */
-LSM_PROBE(file_open, struct file *file, int ret)
+static __always_inline enum enf_verdict enf_judge_open(const struct enf_subject *s, struct file *file, void *unused, struct enf_how how)
 {
-	struct enf_subject *s = enf_current_subject();
+	struct inode *inode = file->f_inode, *named = file->f_path.dentry->d_inode;
+	u32 asked = enf_access_of(file->f_mode, file->f_flags), generation;
+	struct enf_place p = {};
 
-	if (ret || !s)
-		return ret;          /* another program refused already, or the task is not in a container */
-	if (enf_answer_file(1, s, &file->f_path, false, enf_access_of(file->f_mode, file->f_flags), ENF_HOOK_OPEN,
-			    ENF_BY_LSM) == ENF_DENIED)
-		return -ENF_EPERM;
-	return 0;
+	if (inode == named)
+		return enf_answer_file(1, s, &file->f_path, enf_by_handle(), asked, how);
+	generation = enf_generation();
+	enf_locate_beneath(inode, generation, &p);
+	return enf_answer(0, s, &p, generation, asked, how);
 }
+ENF_SECURITY(enf_file_open, enf_judge_open, 0, 0)
 
-/* The same where `bpf` is not in the kernel's list of LSMs. */
-KMOD_RET(security_file_open, struct file *file, int ret)
+/* A task is handed an open file: over a unix socket, or by pidfd_getfd. */
+static __always_inline enum enf_verdict enf_judge_received(const struct enf_subject *s, struct file *file, void *unused, struct enf_how how)
 {
-	struct enf_subject *s = enf_current_subject();
-
-	if (ret || !s)
-		return ret;
-	if (enf_answer_file(1, s, &file->f_path, false, enf_access_of(file->f_mode, file->f_flags), ENF_HOOK_OPEN,
-			    ENF_BY_FMOD_RET) == ENF_DENIED)
-		return -ENF_EPERM;
-	return 0;
+	return enf_answer_file(1, s, &file->f_path, true, enf_access_of(file->f_mode, file->f_flags), how);
 }
+ENF_SECURITY(enf_file_receive, enf_judge_received, 0, 0)
 
-
-/* A task connects to a unix socket; one that is a file, such as docker.sock, is a data object. */
-static __always_inline enum enf_verdict enf_answer_unix(struct enf_subject *s, struct sock *listener, u8 mechanism)
+/* A task connects or sends to a unix socket; one that is a file, such as docker.sock, is a data object. */
+static __always_inline enum enf_verdict enf_judge_unix(const struct enf_subject *s, struct sock *there, void *unused, struct enf_how how)
 {
-	struct unix_sock *u = (struct unix_sock *)listener;
+	struct unix_sock *u = (struct unix_sock *)there;
 
-	if (!ENF_GET(0, u, path.dentry))
+	if (!u || !ENF_GET(0, u, path.dentry))
 		return ENF_ALLOWED;          /* an abstract or unnamed socket: no file */
-	return enf_answer_file(0, s, &u->path, false, ENF_CONNECT, ENF_HOOK_UNIX, mechanism);
+	return enf_answer_file(0, s, &u->path, true, ENF_CONNECT, how);
 }
+ENF_SECURITY(enf_unix_stream_connect, enf_judge_unix, 1, 1)
 
-LSM_PROBE(unix_stream_connect, struct sock *sock, struct sock *other, struct sock *made, int ret)
+static __always_inline enum enf_verdict enf_judge_datagram(const struct enf_subject *s, struct socket *there, void *unused, struct enf_how how)
 {
-	struct enf_subject *s = enf_current_subject();
-
-	if (ret || !s)
-		return ret;
-	return enf_answer_unix(s, other, ENF_BY_LSM) == ENF_DENIED ? -ENF_EPERM : 0;
+	return enf_judge_unix(s, ENF_GET(0, there, sk), 0, how);
 }
-
-KMOD_RET(security_unix_stream_connect, struct sock *sock, struct sock *other, struct sock *made, int ret)
-{
-	struct enf_subject *s = enf_current_subject();
-
-	if (ret || !s)
-		return ret;
-	return enf_answer_unix(s, other, ENF_BY_FMOD_RET) == ENF_DENIED ? -ENF_EPERM : 0;
-}
+ENF_SECURITY(enf_unix_may_send, enf_judge_datagram, 1, 1)
 
 /*
  * Something else refused an open: a read-only mount (the guide mounts config volumes so) or the file's own mode. The attempt

@@ -17,14 +17,25 @@ struct mnt_namespace { union { ENF_FIELD(mnt_namespace, struct ns_common, ns); }
 struct nsproxy { union { ENF_FIELD(nsproxy, struct mnt_namespace *, mnt_ns); }; };
 
 struct qstr { union { ENF_FIELD(qstr, const unsigned char *, name); }; };
-struct super_block { union { ENF_FIELD(super_block, u32, s_dev); }; };
-struct inode { union { ENF_FIELD(inode, unsigned long, i_ino); ENF_FIELD(inode, unsigned short, i_mode); }; };
+struct super_block { union { ENF_FIELD(super_block, u32, s_dev); ENF_FIELD(super_block, unsigned long, s_magic); }; };
+struct hlist_node;
+struct inode {
+	union {
+		ENF_FIELD(inode, unsigned long, i_ino);
+		ENF_FIELD(inode, unsigned short, i_mode);
+		ENF_FIELD(inode, u32, i_rdev);
+		ENF_FIELD(inode, u32, i_generation);
+		ENF_FIELD(inode, struct super_block *, i_sb);
+		ENF_FIELD(inode, struct hlist_node *, i_dentry);     /* the first of its names: a dentry's d_alias */
+	};
+};
 struct dentry {
 	union {
 		ENF_FIELD(dentry, struct dentry *, d_parent);
 		ENF_FIELD(dentry, struct qstr, d_name);
 		ENF_FIELD(dentry, struct inode *, d_inode);
 		ENF_FIELD(dentry, struct super_block *, d_sb);
+		ENF_FIELD(dentry, struct hlist_node *, d_alias);
 	};
 };
 struct vfsmount { union { ENF_FIELD(vfsmount, struct dentry *, mnt_root); }; };
@@ -32,6 +43,7 @@ struct path { union { ENF_FIELD(path, struct vfsmount *, mnt); ENF_FIELD(path, s
 struct file {
 	union {
 		ENF_FIELD(file, struct path, f_path);
+		ENF_FIELD(file, struct inode *, f_inode);
 		ENF_FIELD(file, unsigned int, f_mode);
 		ENF_FIELD(file, unsigned int, f_flags);
 		ENF_FIELD(file, void *, private_data);
@@ -41,7 +53,9 @@ struct file {
 struct filename { union { ENF_FIELD(filename, const char *, name); }; };
 struct open_flags { union { ENF_FIELD(open_flags, int, open_flag); }; };
 struct fdtable { union { ENF_FIELD(fdtable, unsigned int, max_fds); ENF_FIELD(fdtable, struct file **, fd); }; };
-struct files_struct { union { ENF_FIELD(files_struct, struct fdtable *, fdt); }; };
+struct files_struct {
+	union { ENF_FIELD(files_struct, struct fdtable *, fdt); ENF_FIELD(files_struct, int, count); };
+};
 struct thread_info { union { ENF_FIELD(thread_info, u32, status); }; };
 struct css_set;
 struct task_struct {
@@ -70,6 +84,13 @@ struct cgroup {
 	union { ENF_FIELD(cgroup, struct kernfs_node *, kn); ENF_FIELD(cgroup, struct cgroup_root *, root); };
 };
 
+/* linux_binprm is what an exec is about; bpf_map, bpf_prog and bpf_link are what guard.c closes. */
+struct linux_binprm { union { ENF_FIELD(linux_binprm, struct file *, file); }; };
+struct bpf_map { union { ENF_FIELD(bpf_map, u32, id); }; };
+struct bpf_prog_aux { union { ENF_FIELD(bpf_prog_aux, u32, id); }; };
+struct bpf_prog { union { ENF_FIELD(bpf_prog, struct bpf_prog_aux *, aux); }; };
+struct bpf_link { union { ENF_FIELD(bpf_link, u32, id); }; };
+
 struct css_set { union { ENF_FIELD(css_set, struct cgroup *, dfl_cgrp); }; };
 
 struct pt_regs {
@@ -97,6 +118,15 @@ struct pt_regs {
 		value_;                                                                \
 	})
 
+/*
+ * Where an argument of a security hook stands, if that differs between kernels or mechanisms: ENF_LSM_hook_argument for
+ * bpf_lsm_hook, ENF_FMR_hook_argument for security_hook.
+ */
+#define ENF_CALL(hook, argument)
+ENF_CALL(inode_setattr, dentry)
+
+#define ENF_ROLLED _Pragma("clang loop unroll(disable)")  /* a loop unrolled in fifty programs is a second of compiling */
+
 #define ENF_FMODE_READ 0x1
 #define ENF_FMODE_WRITE 0x2
 #define ENF_FMODE_PATH 0x4000        /* O_PATH: the file cannot be read or written through it */
@@ -109,6 +139,10 @@ struct pt_regs {
 #define ENF_AF_UNIX 1
 #define ENF_S_IFMT 0170000
 #define ENF_S_IFSOCK 0140000
+#define ENF_S_IFBLK 0060000
+#define ENF_CGROUP2_MAGIC 0x63677270 /* include/uapi/linux/magic.h */
+#define ENF_PTRACE_ATTACH 0x02       /* include/linux/ptrace.h: to stop it, read its memory or take its descriptors */
+#define ENF_INTO_CGROUP 0x200000000  /* CLONE_INTO_CGROUP */
 #define ENF_SIGKILL 9
 #define ENF_EPERM 1
 #define ENF_EACCES 13

@@ -100,17 +100,77 @@ static __always_inline void enf_name(struct enf_subject *s)
 		s->id = *prepared_id;
 }
 
-/* A program starts: if it is the first one outside the host's mount namespace, the container is governed from now on. */
+/*
+ * A program starts: if it is the first one outside the host's mount namespace, the container is governed from now on. That
+ * program's own file was opened before, so it is judged here, as every program's is where no better mechanism sees its open.
+ */
 RAW_TRACEPOINT_PROBE(sched_process_exec)
 {
+	struct linux_binprm *program = (struct linux_binprm *)ctx->args[2];
 	u64 cgroup = bpf_get_current_cgroup_id();
 	struct enf_subject *s = subjects.lookup(&cgroup);
+	struct file *file;
 
-	if (!s || s->state != ENF_PENDING || !enf_outside_host())
+	if (!s)
 		return 0;
-	if (s->id == ENF_UNNAMED)
-		enf_name(s);
-	s->state = ENF_ARMED;
+	if (s->state == ENF_PENDING) {
+		if (!enf_outside_host())
+			return 0;
+		if (s->id == ENF_UNNAMED)
+			enf_name(s);
+		s->state = ENF_ARMED;
+	} else if (!enf_mine(ENF_HOOK_EXEC)) {
+		return 0;
+	}
+	file = ENF_GET(0, program, file);
+	if (enf_answer_file(0, s, &file->f_path, false, ENF_READ | ENF_EXEC, ENF_BY_TRACE(ENF_HOOK_EXEC)) == ENF_KILLED)
+		bpf_send_signal(ENF_SIGKILL);
+	return 0;
+}
+
+/* A task of a container moves a task to another cgroup, where it would be nobody's. Moving within its own is its affair. */
+RAW_TRACEPOINT_PROBE(cgroup_attach_task)
+{
+	struct cgroup *to = (struct cgroup *)ctx->args[0];
+	struct cgroup_root *root = ENF_GET(0, to, root);
+	struct kernfs_node *node = ENF_GET(0, to, kn);
+	u64 cgroup = ENF_GET(0, node, id);
+	struct enf_subject *s = enf_current_subject();
+
+	if (!s || ENF_GET(0, root, hierarchy_id) || enf_same_subject(s, cgroup, subjects.lookup(&cgroup)))
+		return 0;
+	if (enf_answer_special(s, ENF_CGROUP, 0, ENF_WRITE, ENF_BY_TRACE(ENF_HOOK_ESCAPE)) == ENF_KILLED)
+		bpf_send_signal(ENF_SIGKILL);
+	return 0;
+}
+
+/* A task has a child, which may be born in another cgroup (CLONE_INTO_CGROUP). */
+RAW_TRACEPOINT_PROBE(task_newtask)
+{
+	struct task_struct *child = (struct task_struct *)ctx->args[0];
+	struct enf_subject *s;
+	u64 cgroup;
+
+	if (!(ctx->args[1] & ENF_INTO_CGROUP) || !enf_mine(ENF_HOOK_ESCAPE))
+		return 0;
+	s = enf_current_subject();
+	cgroup = enf_cgroup_of(child);
+	if (!s || enf_same_subject(s, cgroup, subjects.lookup(&cgroup)))
+		return 0;
+	if (enf_answer_special(s, ENF_CGROUP, 0, ENF_WRITE, ENF_BY_TRACE(ENF_HOOK_ESCAPE)) == ENF_KILLED)
+		bpf_send_signal(ENF_SIGKILL);
+	return 0;
+}
+
+/* A task makes an io_uring: where opens are judged by what system calls return, its opens would be seen by nobody. */
+RAW_TRACEPOINT_PROBE(io_uring_create)
+{
+	struct enf_subject *s = enf_current_subject();
+
+	if (!s || !enf_mine(ENF_HOOK_IO_URING))
+		return 0;
+	if (enf_answer_special(s, ENF_IO_URING, 0, ENF_READ | ENF_WRITE, ENF_BY_TRACE(ENF_HOOK_IO_URING)) == ENF_KILLED)
+		bpf_send_signal(ENF_SIGKILL);
 	return 0;
 }
 

@@ -8,6 +8,7 @@ BPF_TABLE("hash", u64, struct enf_subject, subjects, 32768);
 BPF_TABLE("hash", struct enf_docker_id, u32, prepared, 16384);
 BPF_TABLE("hash", struct enf_inode_key, struct enf_object, objects, 131072);
 BPF_TABLE("hash", struct enf_device_key, u32, filesystems, 32768);
+BPF_TABLE("hash", struct enf_guard_key, u32, guarded, 1024);
 BPF_TABLE("hash", struct enf_row_key, struct enf_row, rows, 262144);
 BPF_TABLE("hash", struct enf_net_key, struct enf_net_subject, net_subjects, 32768);
 BPF_F_TABLE("hash", struct enf_net_row_key, struct enf_ports, net_rows, 65536, BPF_F_NO_PREALLOC);

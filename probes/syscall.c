@@ -15,7 +15,6 @@ struct enf_call {
 
 #define ENF_AT_FDCWD (-100)
 #define ENF_SOCKETCALL_CONNECT 3     /* SYS_CONNECT of include/uapi/linux/net.h */
-#define ENF_X32_BIT 0x40000000       /* __X32_SYSCALL_BIT: the same numbers by another door */
 
 /* The first three arguments, in the registers of either ABI. */
 struct enf_arguments {
@@ -155,10 +154,10 @@ static __always_inline enum enf_verdict enf_judge_call(struct enf_subject *s, co
 		return ENF_ALLOWED;
 	if (c->what == ENF_SYS_CONNECT) {
 		peer = enf_unix_peer(file);
-		return peer ? enf_answer_unix(s, peer, ENF_BY_TRACEPOINT) : ENF_ALLOWED;
+		return peer ? enf_judge_unix(s, peer, 0, ENF_BY_TRACE(ENF_HOOK_UNIX)) : ENF_ALLOWED;
 	}
 	asked = enf_access_of(ENF_GET(0, file, f_mode), ENF_GET(0, file, f_flags) | c->flags);
-	return enf_answer_file(0, s, &file->f_path, c->what == ENF_SYS_OPEN_HANDLE, asked, ENF_HOOK_OPEN, ENF_BY_TRACEPOINT);
+	return enf_answer_file(0, s, &file->f_path, c->what == ENF_SYS_OPEN_HANDLE, asked, ENF_BY_TRACE(ENF_HOOK_OPEN));
 }
 
 /* A system call returns to a task: if it opened a file or reached a unix socket, judge what it got. */

@@ -6,11 +6,11 @@ follow the lookups of the probes over an ``Image``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from enforcer.core.address import MAPPED, packed
-from enforcer.core.ids import Reserved
+from enforcer.core.ids import Reserved, Special
 from enforcer.core.image import (
     CIDR_KEY_BITS,
     MAX_RANGES,
@@ -30,10 +30,12 @@ from enforcer.core.image import (
     Table,
     Target,
 )
-from enforcer.core.model import Access, Inode, Mode, Verdict
+from enforcer.core.model import READ_ONLY, Access, Inode, Mode, Verdict
 
 _ANY = (b"\x00" * 16, MAPPED + b"\x00" * 4)
 _LOOPBACK6 = b"\x00" * 15 + b"\x01"
+_ALWAYS: Mapping[int, Access] = {Special.OWN: Access.NONE, Special.JOURNAL: READ_ONLY}
+"""What is granted of the agent's own, to everybody, in every mode."""
 _LOOPBACK4 = MAPPED + b"\x7f"
 
 
@@ -84,6 +86,9 @@ def ports_allow(ports: Ports, protocol: int, port: int) -> bool:
 
 def judge_object(image: Image, *, subject: int, number: int, asked: Access) -> FileJudgement:
     """May ``subject`` do this with the data object ``number``? Its row, else its default row, else it is denied."""
+    if number in _ALWAYS:
+        granted = _ALWAYS[number]
+        return FileJudgement(decide(granted, asked, Mode.ENFORCE), number, granted, Mode.ENFORCE)
     row = image.rows.get(RowKey(image.generation, subject, number))
     row = row or image.rows.get(RowKey(image.generation, subject, 0))
     if row is None:

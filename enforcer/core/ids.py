@@ -31,6 +31,19 @@ class Reserved(enum.IntEnum):
     CANARY = 3
 
 
+class Special(enum.IntEnum):
+    """enum enf_special: object ids that no rule can grant; 3 is the canary's."""
+
+    TOO_DEEP = 1
+    DETACHED = 2
+    DEVICE = 4
+    PROCESS = 5
+    CGROUP = 6
+    OWN = 7
+    IO_URING = 8
+    JOURNAL = 9
+
+
 class Space(enum.StrEnum):
     """What is numbered; by container id, ``kind:name``, Docker's network id, hash of the profile's content."""
 

@@ -91,10 +91,11 @@ class InodeKey(NamedTuple):
 
 
 class Object(NamedTuple):
-    """Value of OBJECTS. ``has_inner`` 1: another object lies beneath this one."""
+    """Value of OBJECTS. ``has_inner`` 1: another object lies beneath this one. ``version``: the inode's, 0 if it has none."""
 
     id: int
     has_inner: int
+    version: int = 0
 
 
 class DeviceKey(NamedTuple):

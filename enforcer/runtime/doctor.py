@@ -18,7 +18,8 @@ from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.dockerd import Dockerd
 from enforcer.errors import EnforcerError, HostError
 from enforcer.runtime.canary import Canary
-from enforcer.runtime.probes import Hold, Probes, lsm_list
+from enforcer.runtime.ladder import Hold, lsm_list
+from enforcer.runtime.probes import Probes
 from enforcer.settings import default_parent
 
 PINS = Path("/sys/fs/bpf")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from enforcer.core.model import Hook, Mechanism
+from enforcer import abi
+from enforcer.core.model import Mechanism
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.loader import Built, Loader, Source
 from enforcer.edges.bpf.maps import Maps
@@ -17,29 +17,9 @@ from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.bpf.ring import Ring, Rings
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import ContainerGone, EdgeError, HostError
-from enforcer.runtime.canary import Finding
+from enforcer.runtime.ladder import DENYING, GROUPS, LIFE_GROUPS, Hold, Ladder, Prove, disproved
 
 log = logging.getLogger(__name__)
-
-LSM_LIST = Path("/sys/kernel/security/lsm")
-OPEN = "open"
-FILE_HOOKS = {"open": Hook.OPEN, "unix": Hook.UNIX, "refused": Hook.REFUSED}
-"""The hooks with a ladder of mechanisms; the one tracepoint program answers for those that have no better one."""
-
-LIFE_HOOKS = ("birth", "arm", "death")
-
-DENYING = frozenset({Mechanism.LSM, Mechanism.FMOD_RET, Mechanism.CGROUP})
-
-Prove = Callable[[Maps, Mechanism | None], Finding]
-
-
-@dataclass(frozen=True)
-class Hold:
-    """What holds one hook. ``mechanism`` None: nothing does. ``missed``: why the better mechanisms do not."""
-
-    hook: str
-    mechanism: Mechanism | None
-    missed: tuple[str, ...] = ()
 
 
 class Probes:
@@ -86,20 +66,19 @@ class Probes:
         return Rings(Ring(self.maps.fd("events"), 2048 * page), Ring(self.maps.fd("attempts"), 256 * page))
 
     def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
-        """Attach every hook and prove it; the maps must be filled. What an adopted build has attached is kept if it holds."""
-        holds = [self._attach_first(hook) for hook in LIFE_HOOKS]
+        """Attach every group and prove it; the maps must be filled. What an adopted build has attached is kept if it holds."""
+        ladder = Ladder(self._loader, self._built, self.maps, self._forced)
+        holds = [ladder.first(group) for group in LIFE_GROUPS]
         holds += self.cover(cgroups, parents)
-        holds += [self._climb(hook, prove) for hook in FILE_HOOKS]
-        self._drop_unused(holds)
-        self.holds = tuple(self._proved(holds, prove))
+        holds += [ladder.climb(group, prove) for group in GROUPS]
+        ladder.keep_only(holds)
+        self._guard()
+        finding = prove(self.maps, {h.hook: h.mechanism for h in holds if h.mechanism})
+        self.holds = disproved(holds, finding)
 
-    def _proved(self, holds: list[Hold], prove: Prove) -> list[Hold]:
-        """What the canary could do all the same is not held, whatever is attached."""
-        opens = next(h.mechanism for h in holds if h.hook == OPEN)
-        failures = prove(self.maps, opens).failures
-        if why := failures.get("connect"):
-            holds = [replace(h, mechanism=None, missed=(why,)) if h.hook == "connect4" else h for h in holds]
-        return holds
+    def _guard(self) -> None:
+        """Close what this build has in the kernel to every container."""
+        self.maps.guard({kind: self._loader.numbers(self._built, kind) for kind in abi.GUARDED})
 
     def commit(self) -> None:
         """This build is in force: whatever was pinned before it goes now."""
@@ -118,7 +97,7 @@ class Probes:
 
         A parent that may not be attached to is said in ``uncovered``; the others are covered all the same.
         """
-        holds = {p.hook: Hold(p.hook, p.mechanism) for p in PROGRAMS if p.mechanism is Mechanism.CGROUP}
+        holds = {p.group: Hold(p.group, p.mechanism) for p in PROGRAMS if p.mechanism is Mechanism.CGROUP}
         for parent in parents:
             try:
                 fd = cgroups.attachable(parent)
@@ -128,9 +107,9 @@ class Probes:
                 self.uncovered[parent] = str(e)
                 continue
             try:
-                for program in (p for p in PROGRAMS if p.hook in holds):
-                    if why := self._try(program, cgroup=fd):
-                        holds[program.hook] = Hold(program.hook, None, (why,))
+                for program in (p for p in PROGRAMS if p.group in holds):
+                    if why := self._attach_cgroup(program, fd):
+                        holds[program.group] = Hold(program.group, None, (why,))
                 self._covered[os.fstat(fd).st_ino] = parent
             finally:
                 os.close(fd)
@@ -138,89 +117,22 @@ class Probes:
         for inode in gone:
             self._loader.detach_cgroup(self._built, inode)
             del self._covered[inode]
+        self._guard()
         return list(holds.values())
 
-    def _attach_first(self, hook: str) -> Hold:
-        program = next(p for p in PROGRAMS if p.hook == hook)
-        why = self._try(program)
-        return Hold(hook, None, (why,)) if why else Hold(hook, program.mechanism)
-
-    def _climb(self, hook: str, prove: Prove) -> Hold:
-        """The first mechanism for a hook that loads and attaches; for opens, that stops the canary too."""
-        if kept := self._kept(hook, prove):
-            return kept
-        missed: list[str] = []
-        for program in (p for p in PROGRAMS if p.hook == hook):
-            name = program.mechanism.name.lower()
-            if not self._wanted(program):
-                missed.append(f"{name}: --mechanism {self._forced} was asked for")
-                continue
-            self._answer_by_tracepoint(FILE_HOOKS[hook], program.mechanism is Mechanism.TRACEPOINT)
-            if why := self._try(program) or (self._unproved(program, prove) if hook == OPEN else ""):
-                missed.append(f"{name}: {why}")
-                self._loader.detach(self._built, program)
-                continue
-            return Hold(hook, program.mechanism, tuple(missed))
-        return Hold(hook, None, tuple(missed))
-
-    def _kept(self, hook: str, prove: Prove) -> Hold | None:
-        """What an adopted build holds the hook by, if it is wanted and works: it is not touched then."""
-        if not self.adopted:
-            return None
-        attached = {p.function for p in self._loader.attached(self._built)}
-        answering = self.maps.config().tracepoint_hooks >> FILE_HOOKS[hook] & 1
-        rungs = [p for p in PROGRAMS if p.hook == hook]
-        for program in rungs:
-            by_tracepoint = program.mechanism is Mechanism.TRACEPOINT
-            if program.function in attached and by_tracepoint == bool(answering) and self._wanted(program):
-                if hook == OPEN and self._unproved(program, prove):
-                    return None
-                better = rungs[: rungs.index(program)]
-                missed = tuple(f"{p.mechanism.name.lower()}: not when this build was loaded" for p in better)
-                return Hold(hook, program.mechanism, missed)
-        return None
-
-    def _wanted(self, program: Program) -> bool:
-        """By --mechanism; fexit only looks, and stands beside whichever mechanism refuses."""
-        if program.mechanism is Mechanism.FEXIT:
-            return self._forced != "tracepoint"
-        return self._forced in ("", program.mechanism.name.lower())
-
-    def _answer_by_tracepoint(self, hook: Hook, yes: bool) -> None:
-        hooks = self.maps.config().tracepoint_hooks
-        self.maps.configure(tracepoint_hooks=hooks | 1 << hook if yes else hooks & ~(1 << hook))
-
-    def _drop_unused(self, holds: list[Hold]) -> None:
-        """What an adopted build had attached and no hook is held by any more."""
-        held = {(h.hook, h.mechanism) for h in holds}
-        used = {p.function for p in PROGRAMS if (p.hook, p.mechanism) in held}
-        for program in list(self._loader.attached(self._built)):
-            if program.function not in used:
-                self._loader.detach(self._built, program)
-
-    def _unproved(self, program: Program, prove: Prove) -> str:
-        finding = prove(self.maps, program.mechanism)
-        return finding.failures.get(OPEN, "")
-
-    def _try(self, program: Program, *, cgroup: int | None = None) -> str:
-        """Attach one program; why it does not, or ""."""
+    def _attach_cgroup(self, program: Program, cgroup: int) -> str:
         if not self._loader.loaded(self._built, program):
             why = self._built.refused.get(program.function, "said when this build was loaded")
-            return f"the kernel refuses the program ({why})"
-        if program.mechanism is Mechanism.LSM and "bpf" not in (lsm_list() or ("bpf",)):
-            return f"bpf is not in the kernel's list of LSMs ({LSM_LIST})"
+            return f"the kernel refuses {program.function} ({why})"
         try:
-            if cgroup is not None:
-                self._loader.attach_cgroup(self._built, program, cgroup)
-            elif program.function not in {p.function for p in self._loader.attached(self._built)}:
-                self._loader.attach(self._built, program)
+            self._loader.attach_cgroup(self._built, program, cgroup)
         except EdgeError as e:
-            return f"it does not attach ({e})"
+            return f"{program.function} does not attach ({e})"
         return ""
 
     def require_deny(self) -> None:
         """Raises ``HostError`` if any hook is held by less than a refusal before the fact."""
-        weak = [h for h in self.holds if h.hook not in (*LIFE_HOOKS, "refused") and h.mechanism not in DENYING]
+        weak = [h for h in self.holds if h.hook not in (*LIFE_GROUPS, "refused") and h.mechanism not in DENYING]
         if weak:
             why = "; ".join(f"{h.hook}: {'; '.join(h.missed) or 'nothing holds it'}" for h in weak)
             raise HostError(f"--require deny: this host cannot refuse before the fact ({why})")
@@ -233,11 +145,3 @@ class Probes:
         """Take everything down; how many links went."""
         self.maps.close()
         return self._loader.unload()
-
-
-def lsm_list() -> tuple[str, ...] | None:
-    """The kernel's active LSMs; None where securityfs is not mounted: then the canary tells."""
-    try:
-        return tuple(LSM_LIST.read_text().strip().split(","))
-    except OSError:
-        return None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import IPv6Address
 
 from enforcer import abi
 from enforcer.core.decide import judge_file
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Process, Who
-from enforcer.core.ids import Reserved
+from enforcer.core.ids import Reserved, Special
 from enforcer.core.image import NET, InodeKey
 from enforcer.core.model import Access, Container, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.edges.bpf.maps import Maps
@@ -21,13 +21,14 @@ from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.state import State
 
 UNNAMED = "(unnamed)"
-SPECIAL = {
-    abi.TOO_DEEP: ObjectId(Kind.PATH, "(too deep to place)"),
-    abi.DETACHED: ObjectId(Kind.PATH, "(opened by handle, not to be placed)"),
-    abi.DEVICE: ObjectId(Kind.HOST, "device of protected data"),
-    abi.CGROUP: ObjectId(Kind.HOST, "cgroup"),
-    abi.OWN: ObjectId(Kind.HOST, "enforcer"),
-    abi.IO_URING: ObjectId(Kind.HOST, "io_uring"),
+SPECIAL: Mapping[int, ObjectId] = {
+    Special.TOO_DEEP: ObjectId(Kind.PATH, "(too deep to place)"),
+    Special.DETACHED: ObjectId(Kind.PATH, "(opened by handle, not to be placed)"),
+    Special.DEVICE: ObjectId(Kind.HOST, "device of protected data"),
+    Special.CGROUP: ObjectId(Kind.HOST, "cgroup"),
+    Special.OWN: ObjectId(Kind.HOST, "enforcer"),
+    Special.JOURNAL: ObjectId(Kind.HOST, "journal"),
+    Special.IO_URING: ObjectId(Kind.HOST, "io_uring"),
 }
 """What no rule can grant, by enum enf_special; a process is named after whose it is."""
 
@@ -154,7 +155,7 @@ def who_of(snapshot: Snapshot, subject: int) -> Who:
 
 def object_of(state: State, number: int, peer: int) -> ObjectId:
     """The data object behind a number; ``peer``: the subject whose process it is."""
-    if number == abi.PROCESS:
+    if number == Special.PROCESS:
         return ObjectId(Kind.PROCESS, "(host)" if peer == Reserved.HOST else state.container(peer) or UNNAMED)
     return SPECIAL.get(number) or state.ids.object_of(number) or ObjectId(Kind.PATH, "(unknown)")
 

@@ -11,7 +11,7 @@ from enforcer import abi
 from enforcer.core.ids import Reserved
 from enforcer.core.model import Access, Kind, Mechanism, ObjectId, Verdict
 from enforcer.edges.bpf.maps import Maps
-from enforcer.runtime.probes import Hold
+from enforcer.runtime.ladder import Hold
 from enforcer.runtime.proof import Finding
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import UNNAMED, object_of

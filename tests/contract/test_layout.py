@@ -22,8 +22,6 @@ typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef uint64_t
 #include "contract.h"
 """
 
-SPECIAL = ("TOO_DEEP", "DETACHED", "DEVICE", "PROCESS", "CGROUP", "OWN", "IO_URING")
-
 
 def structs() -> list[type[abi.Record]]:
     """Every mirrored struct."""
@@ -99,7 +97,8 @@ def test_enums(tmp_path: Path) -> None:
         ("ENF_PATH_CUT", abi.PATH_CUT),
         ("ENF_MAX_RANGES", abi.MAX_RANGES),
         ("ENF_MAX_RANGES", image.MAX_RANGES),
-        *((f"ENF_{name}", getattr(abi, name)) for name in SPECIAL),
+        *((f"ENF_{special.name}", special.value) for special in ids.Special),
+        *((f"ENF_GUARD_{kind.rstrip('s').upper()}", number) for kind, number in abi.GUARDED.items()),
         *((f"ENF_CLASS_{name}", getattr(abi, name)) for name in ("DATA", "EXTERNAL", "INSIDE")),
         *((f"ENF_{name}", getattr(abi, name)) for name in vars(abi) if name.startswith(("LOST_", "SUPPRESSED_"))),
     ]

@@ -7,6 +7,8 @@ The verifier's own words go to standard error.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import re
 import sys
@@ -80,18 +82,27 @@ def _stub_tree(root: Path) -> None:
         (root / name).write_text(text)
 
 
-def _load(bpf: object, program: Program, pins: Path) -> str:
-    """Load and pin one program; the reason if the kernel refuses it."""
+def _load(module: int, program: Program, pins: Path) -> str:
+    """Load and pin one program; the reason if the kernel refuses it.
+
+    Not by bcc's ``load_func``, which loads a C function under its own name only: one of ours serves many hooks, and what bcc
+    attaches to is in the name.
+    """
     from bcc import lib  # noqa: PLC0415 -- 72 MB: only in this child
 
+    source, name = program.source.encode(), program.function.encode()
+    code = (lib.bpf_function_start(module, source), lib.bpf_function_size(module, source))
+    licence, version = lib.bpf_module_license(module), lib.bpf_module_kern_version(module)
+    fd = lib.bcc_func_load(module, program.kind, name, *code, licence, version, 0, None, 0, None, program.attach)
+    if fd < 0:
+        number = ctypes.get_errno()
+        # root is what we are
+        return "not permitted for programs of this kind" if number == errno.EPERM else os.strerror(number)
     try:
-        # bcc has no types
-        function = bpf.load_func(program.function.encode(), program.kind, None, program.attach)  # type: ignore[attr-defined]
-    except Exception as e:  # noqa: BLE001 -- bcc raises nothing narrower
-        # bcc's words for EPERM: root is what we are
-        return "not permitted for programs of this kind" if "super-user" in str(e) else str(e)
-    if lib.bpf_obj_pin(function.fd, str(pins / "programs" / program.function).encode()) < 0:
-        return "cannot be pinned"
+        if lib.bpf_obj_pin(fd, str(pins / "programs" / program.function).encode()) < 0:
+            return "cannot be pinned"
+    finally:
+        os.close(fd)
     return ""
 
 
@@ -118,7 +129,7 @@ def build(job: Job) -> Built:
         if lib.bpf_obj_pin(lib.bpf_table_fd(bpf.module, name.encode()), str(pins / "maps" / name).encode()) < 0:
             return Built([], {}, error=f"map {name} cannot be pinned")
     programs = {p.function: p for p in PROGRAMS}  # one may serve several hooks
-    refused = {name: why for name, p in programs.items() if (why := _load(bpf, p, pins))}
+    refused = {name: why for name, p in programs.items() if (why := _load(bpf.module, p, pins))}
     return Built([name for name in programs if name not in refused], refused)
 
 

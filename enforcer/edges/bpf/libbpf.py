@@ -13,6 +13,20 @@ from pathlib import Path
 from enforcer.errors import EdgeError, HostError
 
 SONAME = "libbpf.so.1"
+_INFO_BYTES, _ID_AT = 256, 4  # struct bpf_map_info, bpf_prog_info and bpf_link_info all begin with a type and the id
+
+
+class _LinkOptions(ctypes.Structure):
+    """struct bpf_link_create_opts, up to the cookie of a tracing program."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("flags", ctypes.c_uint32),
+        ("iter_info", ctypes.c_void_p),
+        ("iter_info_len", ctypes.c_uint32),
+        ("target_btf_id", ctypes.c_uint32),
+        ("cookie", ctypes.c_uint64),
+    )
 
 
 class Libbpf:
@@ -41,8 +55,19 @@ class Libbpf:
         self._call("bpf_obj_pin", fd, str(path).encode())
 
     def attach_tracepoint(self, program: int, name: str) -> int:
-        """A link: ``program`` runs at the raw tracepoint ``name``; without a name, where it was loaded for (LSM, fmod_ret)."""
+        """A link: ``program`` runs at the raw tracepoint ``name``; without a name, where it was loaded for (fexit)."""
         return self._call("bpf_raw_tracepoint_open", name.encode() if name else None, program)
+
+    def attach_security(self, program: int, attach: int, cookie: int) -> int:
+        """A link: ``program`` (LSM, fmod_ret) answers the function that it was loaded for, and can read ``cookie``."""
+        options = _LinkOptions(sz=ctypes.sizeof(_LinkOptions), cookie=cookie)
+        return self._call("bpf_link_create", program, 0, attach, ctypes.byref(options))
+
+    def number(self, fd: int) -> int:
+        """The kernel's id of a map, a program or a link."""
+        info, size = ctypes.create_string_buffer(_INFO_BYTES), ctypes.c_uint32(_INFO_BYTES)
+        self._call("bpf_obj_get_info_by_fd", fd, info, ctypes.byref(size))
+        return int.from_bytes(info.raw[_ID_AT : _ID_AT + 4], "little")
 
     def attach_cgroup(self, program: int, cgroup: int, attach: int) -> int:
         """A link: ``program`` answers the cgroup hook ``attach`` for ``cgroup`` and all under it, beside others' programs."""

@@ -22,7 +22,7 @@ import msgspec
 from enforcer import abi
 from enforcer.edges.bpf import build, offsets
 from enforcer.edges.bpf.libbpf import Libbpf
-from enforcer.edges.bpf.programs import PROGRAMS, Program
+from enforcer.edges.bpf.programs import ATTACH, PROGRAMS, Program
 from enforcer.edges.directory import hold, private
 from enforcer.errors import AbiError, EdgeError, HostError
 
@@ -161,7 +161,10 @@ class Loader:
     def attach(self, built: Built, program: Program) -> None:
         """Attach a tracepoint, LSM or fmod_ret program and pin the link. Raises ``EdgeError``."""
         with self._program(built, program) as fd:
-            link = self._libbpf.attach_tracepoint(fd, program.tracepoint)
+            if program.cookie:
+                link = self._libbpf.attach_security(fd, ATTACH[program.mechanism], program.cookie)
+            else:
+                link = self._libbpf.attach_tracepoint(fd, program.tracepoint)
         self._pin_link(link, built.links / program.function)
 
     def attach_cgroup(self, built: Built, program: Program, cgroup_fd: int) -> None:
@@ -204,6 +207,15 @@ class Loader:
         """Take down a build that is not in force; one that is has no suffix any more and stays."""
         if built.pins.name.endswith(_NEW):
             remove(built.pins)
+
+    def numbers(self, built: Built, kind: str) -> Iterator[int]:
+        """The kernel's ids of everything of one kind (``maps``, ``programs``, ``links``) in a build."""
+        for path in (built.pins / kind).iterdir():
+            fd = self._libbpf.open(path)
+            try:
+                yield self._libbpf.number(fd)
+            finally:
+                os.close(fd)
 
     def unload(self) -> int:
         """Take down everything; how many links went. Raises ``HostError`` while an agent holds the pins."""

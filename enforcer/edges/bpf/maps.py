@@ -6,7 +6,7 @@ import ctypes
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ctypes import c_uint32, c_uint64
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,15 @@ class Maps:
                 if key not in wanted:
                     stale += self._libbpf.delete(self._fds[table.value], key)
         return stale
+
+    def guard(self, wanted: Mapping[str, Iterable[int]]) -> None:
+        """Close these maps, programs and links (kind → the kernel's ids) to every subject, and no others."""
+        keys = {bytes(abi.GuardKey(kind=abi.GUARDED[kind], id=n)) for kind, ids in wanted.items() for n in ids}
+        for key in set(self.keys("guarded", ctypes.sizeof(abi.GuardKey))) ^ keys:
+            if key in keys:
+                self._libbpf.put(self._fds["guarded"], key, struct.pack("=I", 1))
+            else:
+                self._libbpf.delete(self._fds["guarded"], key)
 
     def subject(self, cgroup: int) -> Subject | None:
         """Whom the kernel takes a cgroup for."""

@@ -1,55 +1,115 @@
-"""Every kernel program of ``probes/``: which hook it serves, by which mechanism, and where it is attached.
+"""Every kernel program of ``probes/``: which group of hooks it belongs to, by which mechanism, and where it is attached.
 
-One hook may have several programs, best mechanism first; the agent attaches the first one that loads, attaches and is
-seen to work (``runtime.probes``).
+A group's programs of one mechanism hold it together; mechanisms stand best first, and the agent takes the first one whose
+programs all load, attach and are seen to work (``runtime.probes``). One program may serve several hooks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from enforcer.core.model import Mechanism
+from enforcer.core.model import Hook, Mechanism
 
 # enum bpf_prog_type and enum bpf_attach_type of include/uapi/linux/bpf.h
 RAW_TRACEPOINT, CGROUP_SOCK_ADDR, TRACING, LSM = 17, 18, 26, 29
 CONNECT4, CONNECT6, SENDMSG4, SENDMSG6 = 10, 11, 14, 15
 
+ATTACH = {Mechanism.LSM: 27, Mechanism.FMOD_RET: 26}
+"""BPF_LSM_MAC and BPF_MODIFY_RETURN of enum bpf_attach_type."""
+
 
 @dataclass(frozen=True)
 class Program:
-    """``function`` is its name in the C source; ``tracepoint`` where a raw tracepoint is attached; ``attach`` a cgroup hook."""
+    """One program of the kernel's: the C function ``source``, loaded under the name ``function`` for one hook.
 
-    hook: str
+    ``tracepoint``: where a raw tracepoint is attached; ``attach``: a cgroup hook. ``cookie`` tells a program that serves many
+    hooks which one asks. ``optional``: a kernel that lacks the hook lacks the operation, too.
+    """
+
+    group: str
     mechanism: Mechanism
     function: str
     kind: int
+    source: str
     tracepoint: str = ""
     attach: int = -1
+    cookie: int = 0
+    optional: bool = False
 
 
-def _tracepoint(hook: str, name: str) -> Program:
-    return Program(hook, Mechanism.TRACEPOINT, f"raw_tracepoint__{name}", RAW_TRACEPOINT, tracepoint=name)
+def _tracepoint(group: str, name: str) -> Program:
+    function = f"raw_tracepoint__{name}"
+    return Program(group, Mechanism.TRACEPOINT, function, RAW_TRACEPOINT, function, tracepoint=name)
 
+
+def _cgroup(group: str, attach: int) -> Program:
+    return Program(group, Mechanism.CGROUP, f"enf_{group}", CGROUP_SOCK_ADDR, f"enf_{group}", attach=attach)
+
+
+def _security(group: str, hooks: Iterable[tuple[str, Hook, str]], *, optional: bool = False) -> Iterator[Program]:
+    """The programs of one group of security hooks by both mechanisms; a hook is (kernel's name, ours, C function)."""
+    for mechanism, prefix, kind in (
+        (Mechanism.LSM, "lsm__", LSM),
+        (Mechanism.FMOD_RET, "kmod_ret__security_", TRACING),
+    ):
+        for name, hook, source in hooks:
+            function = source.format(mechanism=mechanism.name.lower())
+            cookie = hook | mechanism << 8
+            yield Program(group, mechanism, prefix + name, kind, function, cookie=cookie, optional=optional)
+
+
+_OPEN = (("file_open", Hook.OPEN, "enf_file_open"),)
+_CHANGE = (
+    ("inode_create", Hook.CREATE, "enf_change"),
+    ("inode_mkdir", Hook.MKDIR, "enf_change"),
+    ("inode_mknod", Hook.MKNOD, "enf_change"),
+    ("inode_symlink", Hook.SYMLINK, "enf_change"),
+    ("inode_link", Hook.LINK, "enf_link"),
+    ("inode_unlink", Hook.UNLINK, "enf_change"),
+    ("inode_rmdir", Hook.RMDIR, "enf_change"),
+    ("inode_rename", Hook.RENAME, "enf_rename"),
+    ("inode_setattr", Hook.SETATTR, "enf_attributes_{mechanism}"),
+    ("inode_setxattr", Hook.SETXATTR, "enf_change"),
+    ("inode_removexattr", Hook.SETXATTR, "enf_change"),
+)
+_CHANGE_6_2 = (("inode_set_acl", Hook.SETXATTR, "enf_change"), ("inode_remove_acl", Hook.SETXATTR, "enf_name"))
+_UNIX = (
+    ("unix_stream_connect", Hook.UNIX, "enf_unix_stream_connect"),
+    ("unix_may_send", Hook.UNIX, "enf_unix_may_send"),
+)
+_GUARD = (("bpf_map", Hook.BPF, "enf_bpf_map"), ("bpf_prog", Hook.BPF, "enf_bpf_prog"), ("bpf", Hook.BPF, "enf_bpf"))
 
 PROGRAMS = (
     _tracepoint("birth", "cgroup_mkdir"),
     _tracepoint("arm", "sched_process_exec"),
+    _tracepoint("leave", "cgroup_attach_task"),
     _tracepoint("death", "cgroup_rmdir"),
-    Program("open", Mechanism.LSM, "lsm__file_open", LSM),
-    Program("open", Mechanism.FMOD_RET, "kmod_ret__security_file_open", TRACING),
+    *_security("open", _OPEN),
     _tracepoint("open", "sys_exit"),
-    Program("unix", Mechanism.LSM, "lsm__unix_stream_connect", LSM),
-    Program("unix", Mechanism.FMOD_RET, "kmod_ret__security_unix_stream_connect", TRACING),
+    *_security("exec", _OPEN),
+    _tracepoint("exec", "sched_process_exec"),
+    *_security("io_uring", _OPEN),
+    _tracepoint("io_uring", "io_uring_create"),
+    *_security("change", _CHANGE),
+    *_security("change", _CHANGE_6_2, optional=True),
+    *_security("receive", [("file_receive", Hook.RECEIVE, "enf_file_receive")]),
+    *_security("unix", _UNIX),
     _tracepoint("unix", "sys_exit"),
-    Program("refused", Mechanism.FEXIT, "kretfunc__do_filp_open", TRACING),
+    *_security("trace", [("ptrace_access_check", Hook.TRACE, "enf_trace")]),
+    *_security("mount", [("sb_set_mnt_opts", Hook.MOUNT, "enf_mount")]),
+    *_security("escape", [("task_alloc", Hook.ESCAPE, "enf_clone")]),
+    _tracepoint("escape", "task_newtask"),
+    *_security("guard", _GUARD),
+    Program("refused", Mechanism.FEXIT, "kretfunc__do_filp_open", TRACING, "kretfunc__do_filp_open"),
     _tracepoint("refused", "sys_exit"),
-    Program("connect4", Mechanism.CGROUP, "enf_connect4", CGROUP_SOCK_ADDR, attach=CONNECT4),
-    Program("connect6", Mechanism.CGROUP, "enf_connect6", CGROUP_SOCK_ADDR, attach=CONNECT6),
-    Program("sendmsg4", Mechanism.CGROUP, "enf_sendmsg4", CGROUP_SOCK_ADDR, attach=SENDMSG4),
-    Program("sendmsg6", Mechanism.CGROUP, "enf_sendmsg6", CGROUP_SOCK_ADDR, attach=SENDMSG6),
+    _cgroup("connect4", CONNECT4),
+    _cgroup("connect6", CONNECT6),
+    _cgroup("sendmsg4", SENDMSG4),
+    _cgroup("sendmsg6", SENDMSG6),
 )
 
 MAPS = (
-    "config", "subjects", "prepared", "objects", "filesystems", "rows", "net_subjects", "net_rows", "endpoints",
+    "config", "subjects", "prepared", "objects", "filesystems", "guarded", "rows", "net_subjects", "net_rows", "endpoints",
     "members", "cidrs", "subnets", "counts", "losses", "recorded", "attempts", "events",
 )  # fmt: skip
