@@ -93,9 +93,10 @@ class Attempts:
         self._targets = targets
         self._outside = os.open(targets.outside, os.O_RDONLY | os.O_DIRECTORY)
         self._way_out = os.open("cgroup.procs", os.O_WRONLY, dir_fd=self._outside)
-        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener, self._box = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._listener.bind("socket")
         self._listener.listen()
+        self._box.bind("box")
         here, self._there = socket.socketpair()
         with open("file") as file, here:
             socket.send_fds(here, [b"x"], [file.fileno()])
@@ -164,6 +165,10 @@ class Attempts:
     def unix(self) -> None:
         """A socket that is a file is connected to."""
         socket.socket(socket.AF_UNIX).connect("socket")
+
+    def datagram(self) -> None:
+        """Something is sent to a socket that is a file."""
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", "box")
 
     def trace(self) -> None:
         """The memory of a process of the host is asked for, at an address that it has not."""

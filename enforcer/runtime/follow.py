@@ -6,6 +6,7 @@ import logging
 import queue
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from enforcer.core.model import Facts
 from enforcer.edges.dockerd import Dockerd, DockerEvent, Events
@@ -32,6 +33,7 @@ class Reload:
 
 
 Message = DockerEvent | Resync | Reload
+T = TypeVar("T")
 
 
 class DockerFollower:
@@ -98,6 +100,15 @@ class Writer:
     def put(self, task: Callable[[], object], again: Message) -> None:
         """Have a task done soon; ``again`` is what to do if it fails. Any thread may call it."""
         self._tasks.put((task, again))
+
+    def do(self, task: Callable[[], T], again: Message, *, seconds: float) -> T | None:
+        """Have a task done and wait for what it returns; None if it fails, or takes longer."""
+        answer: queue.SimpleQueue[T] = queue.SimpleQueue()
+        self.put(lambda: answer.put(task()), again)
+        try:
+            return answer.get(timeout=seconds)
+        except queue.Empty:
+            return None
 
     def end(self) -> None:
         """End the loop after what waits."""

@@ -18,18 +18,19 @@ CHANGES = (
     *("setattr", "setxattr", "removexattr", "acl"),
 )
 ALONE = (
-    *("open", "exec", "io_uring", "receive", "unix", "trace", "leave", "escape", "refused"),
+    *("open", "exec", "io_uring", "receive", "trace", "leave", "escape", "refused"),
     *("connect4", "connect6", "sendmsg4", "sendmsg6"),
 )
 ATTEMPTS: Mapping[str, tuple[str, ...]] = {
     **{group: (group,) for group in ALONE},
     "change": CHANGES,
+    "unix": ("unix", "datagram"),
     "guard": ("held_map", "held_program", "held_link"),
 }
 """Hold group → what the canary tries to prove it: methods of ``attempts.Attempts``."""
 
 HOOKS = {
-    **{"removexattr": Hook.SETXATTR, "acl": Hook.SETXATTR, "leave": Hook.ESCAPE},
+    **{"removexattr": Hook.SETXATTR, "acl": Hook.SETXATTR, "datagram": Hook.UNIX, "leave": Hook.ESCAPE},
     **{name: Hook.BPF for name in ATTEMPTS["guard"]},
 }
 """Attempts that are counted and recorded under a hook of another name."""
@@ -114,15 +115,13 @@ class Look:
 
 def wanted(holds: Mapping[str, Mechanism | None], *, with_records: bool, guarded: Collection[str] = ()) -> list[str]:
     """What to try. ``guarded``: the kinds of the agent's own that are there to be reached for."""
-    groups = [group for group, by in holds.items() if by and _is_tried(group, by)]
-    names = [name for group in groups for name in ATTEMPTS.get(group, ())]
-    absent = {name for name in ATTEMPTS["guard"] if name.removeprefix("held_") not in guarded}
-    absent |= {"refused"} if not with_records else set()
-    return [*(["arm"] if holds.get("arm") else []), *(name for name in names if name not in absent)]
-
-
-def _is_tried(group: str, by: Mechanism) -> bool:
-    return group != "io_uring" or by is Mechanism.TRACEPOINT
+    names = [name for group, by in holds.items() if by for name in ATTEMPTS.get(group, ())]
+    left_out = {name for name in ATTEMPTS["guard"] if name.removeprefix("held_") not in guarded}
+    left_out |= {"refused"} if not with_records else set()
+    # io_uring: elsewhere its opens are seen as any other; a datagram to a socket: system calls do not tell where it went
+    left_out.add("datagram" if holds.get("unix") is Mechanism.TRACEPOINT else "")
+    left_out.add("io_uring" if holds.get("io_uring") is not Mechanism.TRACEPOINT else "")
+    return [*(["arm"] if holds.get("arm") else []), *(name for name in names if name not in left_out)]
 
 
 def judge(holds: Mapping[str, Mechanism | None], look: Look) -> Finding:
@@ -137,11 +136,11 @@ def _proof(group: str, by: Mechanism | None, look: Look) -> Proof:
     if group in LIFE:
         seen = look.lived[group]
         return Proof(group, by, stopped=seen, why="" if seen else f"a container's {group} was not followed")
-    said = {name: look.outcome[name] for name in ATTEMPTS.get(group, ()) if name in look.outcome}
+    tried = {name: look.outcome[name] for name in ATTEMPTS.get(group, ()) if name in look.outcome}
+    said = {name: what for name, what in tried.items() if what not in IMPOSSIBLE}
     if not said:
-        return Proof(group, by, why=UNTRIED.get(group, "the canary has no way to try it"))
-    if impossible := [IMPOSSIBLE[what] for what in said.values() if what in IMPOSSIBLE]:
-        return Proof(group, by, why=impossible[0])
+        why = UNTRIED.get(group, "the canary has no way to try it")
+        return Proof(group, by, why=next((IMPOSSIBLE[what] for what in tried.values()), why))
     goal = _goal(group, by)
     if through := [f"{name}: {what}" for name, what in said.items() if what != goal]:
         return Proof(group, by, stopped=False, why=f"forbidden, but not {goal} ({', '.join(through)})")
