@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -25,6 +26,7 @@ from enforcer.runtime import report
 from enforcer.runtime.canary import Canary
 from enforcer.runtime.facts import Survey
 from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
+from enforcer.runtime.mend import reattach
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.probes import Probes
 from enforcer.runtime.proof import Finding
@@ -34,7 +36,7 @@ from enforcer.runtime.selftest import SelfTest
 from enforcer.runtime.selftest import plain as plain_check
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
-from enforcer.settings import CANARY_S, DRAIN_S, WATCH_S, Settings, default_parent
+from enforcer.settings import CANARY_S, DRAIN_S, REATTACH_S, WATCH_S, Settings, default_parent
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
 
@@ -66,7 +68,6 @@ class Agent:
         self._recovered = journal.recovered
         self._supervisor = Supervisor()
         self._load_failures = 0
-        self._selftest = SelfTest(run=self._run_canary, reattach=lambda groups: (), notify=self._notify)
         self._covered: set[str] = set()
         self._ready = False
 
@@ -120,6 +121,7 @@ class Agent:
         self._supervisor.start("docker", self._docker.run)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
         self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
+        self._selftest = SelfTest(run=self._run_canary, reattach=self._reattach, notify=self._pipeline.notice)
         self._selftest.check()
         self._supervisor.every("canary", CANARY_S, self._selftest.check)
         self._scrape.registry.register(Metrics(self._reading))
@@ -245,8 +247,10 @@ class Agent:
         holds = {h.hook: h.mechanism for h in self._probes.holds}
         return self._canary.run(self._canary_maps, holds, lambda: self._pipeline.canary_records)
 
-    def _notify(self, action: str, message: str, *, outcome: str = "success", **fields: str | int) -> None:
-        self._pipeline.notice(action, message, outcome=outcome, **fields)
+    def _reattach(self, groups: Collection[str]) -> Collection[str]:
+        return (
+            self._writer.do(lambda: reattach(self._probes, self._cgroups, groups), Resync(), seconds=REATTACH_S) or ()
+        )
 
     def _health(self) -> report.Health:
         return report.Health(

@@ -33,6 +33,9 @@ DRAIN_S = 0.05
 CANARY_S = 60.0
 """How often the canary tries what is forbidden."""
 
+REATTACH_S = 10.0
+"""How long the writer of the maps may take to come to what the self-test found detached."""
+
 WATCH_S = 0.5
 """How often the policy's files are looked at for a change."""
 
