@@ -1,0 +1,57 @@
+"""Records that come from elsewhere than a kernel's ring, for the reader of rings."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from enforcer import abi
+from enforcer.edges.bpf.ring import Ring
+
+ROOM = 16_384
+"""Records that wait for the reader: 12 MB, as much as the kernel's ring."""
+
+
+class Queue(Ring):
+    """Looks like a ring. One thread puts, one reads; what was read and not yet kept is not read again, unlike a pinned ring."""
+
+    def __init__(self) -> None:
+        self._records: deque[bytes] = deque()
+
+    def put(self, record: abi.CEvent) -> bool:
+        """Have a record read; False if there is no room: the caller counts it."""
+        if len(self._records) >= ROOM:
+            return False
+        self._records.append(bytes(record))
+        return True
+
+    def read(self, most: int) -> Iterator[bytes]:
+        """Up to ``most`` records that were there when the call began."""
+        for _ in range(min(most, len(self._records))):
+            yield self._records.popleft()
+
+    def advance(self) -> None:
+        """What has been read is gone already."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Joined(Ring):
+    """A kernel's ring and a queue, read as one."""
+
+    def __init__(self, ring: Ring, queue: Queue) -> None:
+        self._ring, self._queue = ring, queue
+
+    def read(self, most: int) -> Iterator[bytes]:
+        """Up to ``most`` records, the kernel's first."""
+        return islice(chain(self._ring.read(most), self._queue.read(most)), most)
+
+    def advance(self) -> None:
+        """Give the kernel the ring's place back."""
+        self._ring.advance()
+
+    def close(self) -> None:
+        """Let go of the ring."""
+        self._ring.close()
