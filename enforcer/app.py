@@ -12,7 +12,6 @@ from typing import Any
 
 from enforcer.core.matrix import matrix, plain
 from enforcer.core.model import Container, Facts, Policy
-from enforcer.edges.bpf.loader import Source, probes_directory
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import Control
 from enforcer.edges.directory import private
@@ -28,7 +27,6 @@ from enforcer.runtime.facts import Survey
 from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
 from enforcer.runtime.mend import reattach
 from enforcer.runtime.pipeline import Pipeline
-from enforcer.runtime.probes import Probes
 from enforcer.runtime.proof import Finding
 from enforcer.runtime.reconcile import Reconcile, Snapshot, paths_of
 from enforcer.runtime.records import Records
@@ -36,6 +34,7 @@ from enforcer.runtime.selftest import SelfTest
 from enforcer.runtime.selftest import plain as plain_check
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
+from enforcer.runtime.watching import bring_up, end, trial
 from enforcer.settings import CANARY_S, DRAIN_S, REATTACH_S, WATCH_S, Settings, default_parent
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
@@ -56,7 +55,6 @@ class Agent:
         self._settings = settings
         self._fingerprint = fingerprint(settings.policy)  # before it is read: a change in between is not missed
         self._policy = load(settings.policy, settings.mode)
-        self._source = Source.of(probes_directory())
         self._cgroups = Cgroups()
         self._dockerd = Dockerd(settings.docker)
         self._parent = settings.cgroup or default_parent(self._dockerd.engine().cgroup_driver)
@@ -85,10 +83,14 @@ class Agent:
             os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
             self._control = Control(self._settings.socket, self._answer)
             failing.callback(self._control.close)
-            self._probes = Probes(
-                self._settings.pins, self._source, instance=self._state.instance, mechanism=self._settings.mechanism
+            self._probes = bring_up(
+                *(self._settings, self._state.instance),
+                snapshot=lambda: self._reconcile.snapshot,
+                canary=self._canary.directory,
+                start_thread=self._supervisor.start,
             )
             failing.callback(self._probes.give_up)
+            self._trial = trial(self._probes, self._canary, self._cgroups, f"{self._parent.rstrip('/')}/{name}")
             self._put_in_force()
             self._start_loops()
             failing.pop_all()
@@ -97,7 +99,7 @@ class Agent:
         self._reconcile = Reconcile(self._probes.maps, self._file, self._state, canary=self._canary.inode())
         survey = self._survey(self._policy)
         self._reconcile.load(self._policy, survey.full())
-        self._probes.attach(self._cgroups, [self._parent], lambda maps, by: self._canary.run(maps, by, None))
+        self._probes.attach(self._cgroups, [self._parent], self._trial.run)
         if self._settings.require_deny:
             self._probes.require_deny()
         # a cgroup made inside a container before its own was known has not inherited: look once more
@@ -146,7 +148,7 @@ class Agent:
         self._docker.close()
         self._surveyor.put(None)
         self._writer.end()
-        self._pipeline.notice("stopped", "the agent stops; what it has put in force stays in force")
+        self._pipeline.notice("stopped", f"the agent stops; {end(self._probes)}")
         self._supervisor.stop()
         self._pipeline.drain()
         self._control.close()
@@ -245,7 +247,7 @@ class Agent:
 
     def _run_canary(self) -> Finding:
         holds = {h.hook: h.mechanism for h in self._probes.holds}
-        return self._canary.run(self._canary_maps, holds, lambda: self._pipeline.canary_records)
+        return self._trial.run(self._canary_maps, holds, lambda: self._pipeline.canary_records)
 
     def _reattach(self, groups: Collection[str]) -> Collection[str]:
         return (

@@ -46,7 +46,7 @@ def start_logging(level: int = logging.INFO) -> None:
 @click.option("--mode", type=click.Choice(["enforce", "monitor"]), help="Override the policy's mode.")
 @click.option(
     "--mechanism",
-    type=click.Choice(["lsm", "fmod_ret", "tracepoint"]),
+    type=click.Choice(["lsm", "fmod_ret", "tracepoint", "audit"]),
     default=None,
     help="Use this mechanism for files, not the best one (for tests).",
 )

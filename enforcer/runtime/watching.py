@@ -114,13 +114,13 @@ class Tables(Maps):
             self._written[subject] += n
 
 
-class Watching:
+class Watching(Probes):
     """Stands for ``Probes``. ``why``: why there are no programs; ``start_thread`` runs the observer's loop."""
 
     def __init__(
         self, pins: Path, why: str, *, snapshot: Callable[[], Snapshot | None], canary: Path, start_thread: StartThread
     ) -> None:
-        self.maps = Tables()
+        self.maps: Maps = Tables()
         self.adopted = False
         self.holds: tuple[Hold, ...] = ()
         self.uncovered: dict[str, str] = {}
@@ -137,7 +137,7 @@ class Watching:
         """The observer's records."""
         return Rings(self._observer().sightings.events, self._observer().sightings.attempts)
 
-    def attach(self, cgroups: Cgroups, _parents: Iterable[str], prove: Prove) -> None:
+    def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
         """Set the watches, and see that a forbidden open is told of. Raises ``HostError``."""
         owner = owner_of(self._pins)
         observer = Observer(owner, self.maps, self._snapshot, cgroups, canary=self._canary)
@@ -167,7 +167,7 @@ class Watching:
             raise AssertionError("asked before anything is watched")
         return self.observer
 
-    def cover(self, _cgroups: Cgroups, _parents: Iterable[str]) -> list[Hold]:
+    def cover(self, cgroups: Cgroups, parents: Iterable[str]) -> list[Hold]:
         """No program is attached to a cgroup here."""
         return []
 
@@ -199,7 +199,7 @@ def bring_up(
     snapshot: Callable[[], Snapshot | None],
     canary: Path,
     start_thread: StartThread,
-) -> Probes | Watching:
+) -> Probes:
     """The kernel's programs, or the watches of a host that lets us have none.
 
     Only a kernel that refuses BPF altogether is watched instead: whatever else stands in the way is for the operator to
@@ -222,6 +222,14 @@ def bring_up(
         return watching(why)
 
 
-def trial(probes: Probes | Watching, canary: Canary, cgroups: Cgroups, path: str) -> Canary | Witness:
+def trial(probes: Probes, canary: Canary, cgroups: Cgroups, path: str) -> Canary | Witness:
     """What proves that the probes hold: the canary, or where nothing is stopped a witness in the cgroup ``path``."""
     return Witness(cgroups, path, canary.directory / "file") if isinstance(probes, Watching) else canary
+
+
+def end(probes: Probes) -> str:
+    """The agent stops: take away what would be watched for nobody. What becomes of what it has put in force, in words."""
+    if isinstance(probes, Watching):
+        probes.close()
+        return "nothing is watched any more"
+    return "what it has put in force stays in force"
