@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,30 @@ def test_nobody_to_ask(agent: Agent) -> None:
     done = agent.ask("selftest", "--run", str(agent.directory / "nowhere"))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (4, "", 1)
     assert "is `enforcer run` running" in done.stderr
+
+
+IMPATIENT = """#!{python}
+import enforcer.settings
+enforcer.settings.CANARY_S = 1.0
+from enforcer.cli import main
+main()
+"""
+
+
+def test_nobody_has_to_ask(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent finds by itself what was detached, at the next round of its canary; here it goes round each second."""
+    program = tmp_path / "enforcer"
+    program.write_text(IMPATIENT.format(python=sys.executable))
+    program.chmod(0o755)
+    agent.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.e2e.agent.ENFORCER", str(program))
+        agent.start()
+    mark = agent.mark()
+    for link in pins_of(agent, "connect4"):
+        link.unlink()
+    agent.await_that("the metric to fall", lambda: agent.metrics()[SUCCESS] == 0)
+    agent.await_that("the metric to be back", lambda: agent.metrics()[SUCCESS] == 1)
+    told = ("selftest-failed", "probe-reattached", "selftest-passed")
+    agent.await_that("the journal to tell", lambda: all(agent.notices(what, mark.sequence) for what in told))
+    agent.stop()
