@@ -23,10 +23,10 @@ static __always_inline void enf_record(const int direct, const struct enf_count_
 				       u32 asked, struct enf_row row, const struct enf_place *p)
 {
 	struct enf_event *e = enf_begin(k->subject, generation, k->hook, mechanism);
-	struct inode *inode = p->dentry ? ENF_GET(direct, p->dentry, d_inode) : 0;
+	struct inode *inode;
 
 	if (!e)
-		return;
+		return;              /* nothing stands between: the 6.1 verifier takes a second test of e for a first one */
 	e->object = p->object;
 	e->peer = p->peer;
 	e->verdict = k->verdict;
@@ -35,10 +35,12 @@ static __always_inline void enf_record(const int direct, const struct enf_count_
 	e->granted = row.granted;
 	e->mode = row.mode;
 	e->device = p->device;
-	if (inode)
-		e->inode = ENF_GET(direct, inode, i_ino);
-	if (p->dentry)
+	if (p->dentry) {
+		inode = ENF_GET(direct, p->dentry, d_inode);
+		if (inode)
+			e->inode = ENF_GET(direct, inode, i_ino);
 		e->path_len = enf_path_of(direct, p, e->path);
+	}
 	enf_end(e);
 }
 
