@@ -17,7 +17,19 @@ from pathlib import Path
 from tests.vm import image as vm
 
 PACKAGES = (
-    *("base-files", "base-passwd", "bash", "dash", "coreutils", "util-linux", "grep", "sed", "mawk", "findutils"),
+    *(
+        "base-files",
+        "base-passwd",
+        "bash",
+        "dash",
+        "coreutils",
+        "util-linux",
+        "mount",
+        "grep",
+        "sed",
+        "mawk",
+        "findutils",
+    ),
     *("libc-bin", "procps", "diffutils", "tar", "gzip", "hostname", "perl-base"),
     *("acl", "attr", "git", "logrotate", "strace", "sqlite3", "python3", "python3-pip"),
     *("gcc", "libc6-dev", "postgresql-15"),
