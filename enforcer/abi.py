@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from enforcer.errors import AbiError
 
-ABI = 2
+ABI = 3
 DOCKER_ID = 64
 COMM = 16
 PATH = 512
@@ -47,7 +47,7 @@ class Config(Record):
 class Subject(Record):
     """struct enf_subject"""
 
-    _fields_ = (("id", c_uint32), ("state", c_uint8), ("pad", c_uint8 * 3))
+    _fields_ = (("container", c_uint64), ("id", c_uint32), ("state", c_uint8), ("pad", c_uint8 * 3))
 
 
 class DockerId(Record):

@@ -10,7 +10,7 @@
 #ifndef ENF_CONTRACT_H
 #define ENF_CONTRACT_H
 
-#define ENF_ABI 2                /* raised with every change of a layout below; pins of another ABI are not adopted */
+#define ENF_ABI 3                /* raised with every change of a layout below; pins of another ABI are not adopted */
 
 enum enf_access { ENF_READ = 1, ENF_WRITE = 2, ENF_EXEC = 4, ENF_CONNECT = 8, ENF_TRACE = 16 };
 enum enf_mode { ENF_MONITOR = 0, ENF_ENFORCE = 1 };
@@ -117,6 +117,7 @@ struct enf_config {              /* map `config`, one slot */
 };
 
 struct enf_subject {             /* map `subjects`: cgroup id (u64) → this */
+	u64 container;           /* id of the container's own cgroup: nested ones, and unnamed containers, are told apart by it */
 	u32 id;
 	u8  state;               /* enum enf_state */
 	u8  pad[3];

@@ -61,6 +61,7 @@ struct css_set;
 struct task_struct {
 	union {
 		ENF_FIELD(task_struct, struct thread_info, thread_info);
+		ENF_FIELD(task_struct, int, pid);
 		ENF_FIELD(task_struct, struct files_struct *, files);
 		ENF_FIELD(task_struct, struct nsproxy *, nsproxy);
 		ENF_FIELD(task_struct, struct css_set *, cgroups);

@@ -69,7 +69,7 @@ RAW_TRACEPOINT_PROBE(cgroup_mkdir)
 	above_id = above ? ENF_GET(0, above, id) : 0;
 	parent = subjects.lookup(&above_id);
 	if (parent) {
-		born = *parent;
+		born = *parent;          /* the container's own cgroup included */
 		enf_enroll(id, &born);
 		return 0;
 	}
@@ -78,6 +78,7 @@ RAW_TRACEPOINT_PROBE(cgroup_mkdir)
 	prepared_id = prepared.lookup(&docker);
 	if (prepared_id)
 		born.id = *prepared_id;
+	born.container = id;
 	enf_enroll(id, &born);
 	enf_tell_birth(id, &born, &docker);
 	return 0;
@@ -137,7 +138,7 @@ RAW_TRACEPOINT_PROBE(cgroup_attach_task)
 	u64 cgroup = ENF_GET(0, node, id);
 	struct enf_subject *s = enf_current_subject();
 
-	if (!s || ENF_GET(0, root, hierarchy_id) || enf_same_subject(s, cgroup, subjects.lookup(&cgroup)))
+	if (!s || ENF_GET(0, root, hierarchy_id) || enf_same_container(s, subjects.lookup(&cgroup)))
 		return 0;
 	if (enf_answer_special(s, ENF_CGROUP, 0, ENF_WRITE, ENF_BY_TRACE(ENF_HOOK_ESCAPE)) == ENF_KILLED)
 		bpf_send_signal(ENF_SIGKILL);
@@ -149,16 +150,20 @@ RAW_TRACEPOINT_PROBE(task_newtask)
 {
 	struct task_struct *child = (struct task_struct *)ctx->args[0];
 	struct enf_subject *s;
+	u32 pid, one = 1;
 	u64 cgroup;
 
 	if (!(ctx->args[1] & ENF_INTO_CGROUP) || !enf_mine(ENF_HOOK_ESCAPE))
 		return 0;
 	s = enf_current_subject();
 	cgroup = enf_cgroup_of(child);
-	if (!s || enf_same_subject(s, cgroup, subjects.lookup(&cgroup)))
+	if (!s || enf_same_container(s, subjects.lookup(&cgroup)))
 		return 0;
-	if (enf_answer_special(s, ENF_CGROUP, 0, ENF_WRITE, ENF_BY_TRACE(ENF_HOOK_ESCAPE)) == ENF_KILLED)
-		bpf_send_signal(ENF_SIGKILL);
+	if (enf_answer_special(s, ENF_CGROUP, 0, ENF_WRITE, ENF_BY_TRACE(ENF_HOOK_ESCAPE)) != ENF_KILLED)
+		return 0;
+	bpf_send_signal(ENF_SIGKILL);
+	pid = ENF_GET(0, child, pid);
+	strays.update(&pid, &one);   /* it has not run yet */
 	return 0;
 }
 

@@ -17,6 +17,8 @@ BPF_TABLE("hash", struct enf_member_key, u32, members, 65536);
 BPF_F_TABLE("lpm_trie", struct enf_cidr_key, struct enf_ports, cidrs, 262144, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct enf_subnet_key, u32, subnets, 8192, BPF_F_NO_PREALLOC);
 
+BPF_TABLE("lru_hash", u32, u32, strays, 1024);       /* tasks born outside their parent's container, to be killed at once */
+
 /* What the kernel writes: counts and losses are exact whatever happens to the records in the ring. */
 BPF_TABLE("percpu_hash", struct enf_count_key, u64, counts, 65536);
 BPF_TABLE("percpu_hash", struct enf_loss_key, u64, losses, 32768);

@@ -132,14 +132,12 @@ static __always_inline bool enf_is_foreign_cgroup(const int direct, const struct
 	struct super_block *sb = ENF_GET(direct, d, d_sb);
 	struct dentry *directory = ENF_GET(direct, d, d_parent);
 	struct inode *inode = ENF_GET(direct, directory, d_inode);
-	struct enf_subject *owner;
 	u64 cgroup;
 
 	if (ENF_GET(direct, sb, s_magic) != ENF_CGROUP2_MAGIC)
 		return false;
 	cgroup = ENF_GET(direct, inode, i_ino);
-	owner = subjects.lookup(&cgroup);
-	return !owner || owner->id != s->id;
+	return !enf_same_container(s, subjects.lookup(&cgroup));
 }
 
 /* What is no data object and yet leads to all of them: asked only where nothing else was found. */

@@ -9,12 +9,6 @@ static __always_inline u64 enf_cgroup_of(struct task_struct *task)
 	return ENF_GET(0, node, id);
 }
 
-/* Do two cgroups belong to one container? All unnamed ones share a number, so among them only the same cgroup does. */
-static __always_inline bool enf_same_subject(const struct enf_subject *s, u64 cgroup, const struct enf_subject *other)
-{
-	return other && other->id == s->id && (s->id != ENF_UNNAMED || cgroup == bpf_get_current_cgroup_id());
-}
-
 /*
  * A task wants to stop, read or change another's process, or to take its descriptors. Looking at it (/proc/PID/status, its
  * root and its working directory) is not asked here: what lies behind those is judged when it is opened.
@@ -28,7 +22,7 @@ static __always_inline enum enf_verdict enf_judge_trace(const struct enf_subject
 		return ENF_ALLOWED;
 	cgroup = enf_cgroup_of(child);
 	other = subjects.lookup(&cgroup);
-	if (enf_same_subject(s, cgroup, other))
+	if (enf_same_container(s, other))
 		return ENF_ALLOWED;
 	return enf_answer_special(s, ENF_PROCESS, other ? other->id : ENF_HOST, ENF_TRACE, how);
 }

@@ -28,6 +28,11 @@ static __always_inline struct enf_subject *enf_current_subject(void)
 	return s;
 }
 
+static __always_inline bool enf_same_container(const struct enf_subject *one, const struct enf_subject *other)
+{
+	return other && other->container == one->container;
+}
+
 /* True if the current task lives in another mount namespace than the host, so runc has finished its mounts. */
 static __always_inline bool enf_outside_host(void)
 {

@@ -14,6 +14,7 @@ struct enf_call {
 };
 
 #define ENF_AT_FDCWD (-100)
+#define ENF_SYS_CLONE3 435           /* the only call with CLONE_INTO_CGROUP; the same number for both ABIs */
 #define ENF_SOCKETCALL_CONNECT 3     /* SYS_CONNECT of include/uapi/linux/net.h */
 
 /* The first three arguments, in the registers of either ABI. */
@@ -160,6 +161,17 @@ static __always_inline enum enf_verdict enf_judge_call(struct enf_subject *s, co
 	return enf_answer_file(0, s, &file->f_path, c->what == ENF_SYS_OPEN_HANDLE, asked, ENF_BY_TRACE(ENF_HOOK_OPEN));
 }
 
+/* A child returns from its birth: one that was born outside its parent's container ends here. */
+static __always_inline void enf_kill_stray(void)
+{
+	u32 pid = (u32)bpf_get_current_pid_tgid();
+
+	if (!strays.lookup(&pid))
+		return;
+	strays.delete(&pid);
+	bpf_send_signal(ENF_SIGKILL);
+}
+
 /* A system call returns to a task: if it opened a file or reached a unix socket, judge what it got. */
 RAW_TRACEPOINT_PROBE(sys_exit)
 {
@@ -171,6 +183,8 @@ RAW_TRACEPOINT_PROBE(sys_exit)
 	struct enf_call c = {};
 	struct file *file;
 
+	if (nr == ENF_SYS_CLONE3 && !result)
+		enf_kill_stray();
 	if (!s)
 		return 0;
 	enf_call_of(task, regs, nr, &c);

@@ -160,7 +160,7 @@ def _prepared(facts: Facts, ids: Ids) -> dict[DockerId, int]:
 
 def _cgroups(facts: Facts, ids: Ids) -> dict[int, Subject]:
     return {
-        number: Subject(ids.subject(c.id), int(State.ARMED))
+        number: Subject(ids.subject(c.id), int(State.ARMED), c.cgroup)
         for c in facts.containers.values()
         if c.cgroup
         for number in (c.cgroup, *c.nested)

@@ -76,10 +76,11 @@ class DockerId(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """Value of CGROUPS; the key is the cgroup id."""
+    """Value of CGROUPS; the key is the cgroup id. ``container``: id of the container's own cgroup, which has nested ones."""
 
     id: int
     state: int
+    container: int = 0
 
 
 class InodeKey(NamedTuple):

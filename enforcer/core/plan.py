@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from enforcer.core.ids import Reserved
-from enforcer.core.image import TIMELESS, Image, Row, RowKey, State, Subject, Table
+from enforcer.core.image import TIMELESS, Image, Row, RowKey, Subject, Table
 
 PUT_ORDER = (
     Table.NET_ROWS,
@@ -97,12 +97,16 @@ def _replace(old: Image, new: Image) -> Iterator[Op]:
 
 def _stranded(old: Image, new: Image) -> Iterator[Op]:
     """Names of subjects that have no rows in the new generation: who still lives is nobody in particular meanwhile."""
-    unnamed = {Table.PREPARED: int(Reserved.UNNAMED), Table.CGROUPS: Subject(int(Reserved.UNNAMED), int(State.ARMED))}
     for table in (Table.CGROUPS, Table.PREPARED):
         for key, value in old.tables[table].items():
             subject = value.id if isinstance(value, Subject) else value
             if RowKey(new.generation, subject, 0) not in new.rows:
-                yield Put(table, key, unnamed[table]) if key in new.tables[table] else Delete(table, key)
+                yield Put(table, key, _unnamed(value)) if key in new.tables[table] else Delete(table, key)
+
+
+def _unnamed(value: Subject | int) -> Subject | int:
+    nobody = int(Reserved.UNNAMED)
+    return value._replace(id=nobody) if isinstance(value, Subject) else nobody
 
 
 def _amend(old: Image, new: Image) -> Iterator[Op]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 
 from enforcer.core.model import Hook, Mechanism
-from enforcer.edges.bpf.loader import Built, Loader
+from enforcer.edges.bpf.loader import LSM_LIST, Built, Loader, lsm_list
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.errors import EdgeError
 from enforcer.runtime.proof import Finding
 
-LSM_LIST = Path("/sys/kernel/security/lsm")
 OPEN = "open"
 
 SYSTEM_CALLS = {
@@ -66,17 +64,22 @@ class Ladder:
     def __init__(self, loader: Loader, built: Built, maps: Maps, forced: str) -> None:
         self._loader, self._built, self._maps, self._forced = loader, built, maps, forced
         self._disproved: dict[Mechanism, str] = {}
+        self.changed = not built.adopted
+        """Whether anything had to be attached: then it has to be proved."""
 
     def first(self, group: str) -> Hold:
         """The only mechanism of a group that has but one."""
         [(mechanism, programs)] = rungs(group)
+        attached = {p.function for p in self._loader.attached(self._built)}
+        self.changed |= not {p.function for p in programs} <= attached
         why = self._try(programs)
         return Hold(group, None, (why,)) if why else Hold(group, mechanism)
 
     def climb(self, group: str, prove: Prove) -> Hold:
         """The best mechanism for a group; opens are proved by the canary, and with them what the others may take."""
-        if kept := self._kept(group, prove):
+        if kept := self._kept(group):
             return kept
+        self.changed = True
         missed: list[str] = []
         for mechanism, programs in rungs(group):
             why = self._unwanted(mechanism)
@@ -100,8 +103,8 @@ class Ladder:
             if program.function not in used:
                 self._loader.detach(self._built, program)
 
-    def _kept(self, group: str, prove: Prove) -> Hold | None:
-        """What an adopted build holds the group by, if it is wanted and works: it is not touched then."""
+    def _kept(self, group: str) -> Hold | None:
+        """What an adopted build holds the group by, if it is wanted: it was proved when it was put in force and is not touched."""
         if not self._built.adopted:
             return None
         attached = {p.function for p in self._loader.attached(self._built)}
@@ -111,8 +114,7 @@ class Ladder:
         for mechanism, programs in rungs(group):
             right = hook is None or answering == (mechanism is Mechanism.TRACEPOINT)
             if right and not self._unwanted(mechanism) and {p.function for p in self._loadable(programs)} <= attached:
-                unproved = group == OPEN and self._unproved(mechanism, prove)
-                return None if unproved else Hold(group, mechanism, tuple(above))
+                return Hold(group, mechanism, tuple(above))
             above.append(f"{mechanism.name.lower()}: {self._unwanted(mechanism) or 'not when this build was loaded'}")
         return None
 
@@ -146,7 +148,7 @@ class Ladder:
         attached = {p.function for p in self._loader.attached(self._built)}
         for program in self._loadable(programs):
             if not self._loader.loaded(self._built, program):
-                why = self._built.refused.get(program.function, "said when this build was loaded")
+                why = self._built.refused.get(program.function, "it said so when this build was loaded")
                 return f"the kernel refuses {program.function} ({why})"
             try:
                 if program.function not in attached:
@@ -168,11 +170,3 @@ def disproved(holds: Iterable[Hold], finding: Finding) -> tuple[Hold, ...]:
         replace(h, mechanism=None, missed=(*h.missed, finding.failures[h.hook])) if h.hook in finding.failures else h
         for h in holds
     )
-
-
-def lsm_list() -> tuple[str, ...] | None:
-    """The kernel's active LSMs; None where securityfs is not mounted: then the canary tells."""
-    try:
-        return tuple(LSM_LIST.read_text().strip().split(","))
-    except OSError:
-        return None

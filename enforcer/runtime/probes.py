@@ -73,8 +73,10 @@ class Probes:
         holds += [ladder.climb(group, prove) for group in GROUPS]
         ladder.keep_only(holds)
         self._guard()
-        finding = prove(self.maps, {h.hook: h.mechanism for h in holds if h.mechanism})
-        self.holds = disproved(holds, finding)
+        self.holds = tuple(holds)
+        if ladder.changed:
+            finding = prove(self.maps, {h.hook: h.mechanism for h in holds if h.mechanism})
+            self.holds = disproved(holds, finding)
 
     def _guard(self) -> None:
         """Close what this build has in the kernel to every container."""

@@ -212,7 +212,7 @@ def bring_up(
     if settings.mechanism == "audit":
         return watching("--mechanism audit was asked for")
     try:
-        source = Source.of(probes_directory())
+        source = Source.of(probes_directory(), settings.mechanism)
         return Probes(settings.pins, source, instance=instance, mechanism=settings.mechanism)
     except HostError as e:
         why = why_no_bpf()

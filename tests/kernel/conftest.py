@@ -54,7 +54,7 @@ class World:
         self.canary = Canary(self.cgroups, self.parent, directory, name="canary")
         self.probes = Probes(
             self.pins,
-            Source.of(probes_directory()),
+            Source.of(probes_directory(), os.environ.get("ENFORCER_MECHANISM", "")),
             instance=1,
             mechanism=os.environ.get("ENFORCER_MECHANISM", ""),
         )

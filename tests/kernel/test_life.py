@@ -48,7 +48,7 @@ def test_prepared_container_is_known_at_birth(born: tuple[World, str, str]) -> N
     world, identity, path = born
     world.maps.apply(Put(Table.PREPARED, docker_id(identity), 4711))
     cgroup = world.cgroups.ensure(path)
-    assert world.maps.subject(cgroup) == Subject(4711, State.PENDING)
+    assert world.maps.subject(cgroup) == Subject(4711, State.PENDING, cgroup)
     births = [r for r in world.read() if r.hook == Hook.BORN and bytes(r.path[: abi.DOCKER_ID]).decode() == identity]
     assert [(r.subject, r.cgroup_id) for r in births] == [(4711, cgroup)]
     world.maps.apply(Delete(Table.PREPARED, docker_id(identity)))
@@ -57,7 +57,8 @@ def test_prepared_container_is_known_at_birth(born: tuple[World, str, str]) -> N
 def test_unprepared_container_is_unnamed(born: tuple[World, str, str]) -> None:
     """A Docker cgroup that nobody prepared is the unnamed subject: it is governed, and granted nothing."""
     world, _, path = born
-    assert world.maps.subject(world.cgroups.ensure(path)) == Subject(Reserved.UNNAMED, State.PENDING)
+    cgroup = world.cgroups.ensure(path)
+    assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.PENDING, cgroup)
 
 
 @pytest.mark.parametrize("name", ["docker-{0}.scope", "{0}"])
@@ -67,7 +68,8 @@ def test_both_cgroup_drivers(enforced: World, name: str) -> None:
     enforced.maps.apply(Put(Table.PREPARED, docker_id(identity), 4712))
     path = f"{enforced.parent}/{name.format(identity)}"
     try:
-        assert enforced.maps.subject(enforced.cgroups.ensure(path)) == Subject(4712, State.PENDING)
+        cgroup = enforced.cgroups.ensure(path)
+        assert enforced.maps.subject(cgroup) == Subject(4712, State.PENDING, cgroup)
     finally:
         enforced.cgroups.remove(path)
         enforced.maps.apply(Delete(Table.PREPARED, docker_id(identity)))
@@ -90,19 +92,19 @@ def test_armed_by_the_first_program_outside_the_host(born: tuple[World, str, str
     world, _, path = born
     cgroup = world.cgroups.ensure(path)
     assert start(world, path, "true") == 0
-    assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.PENDING)
+    assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.PENDING, cgroup)
     assert start(world, path, "unshare", "--mount", "true") == 0
-    assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.ARMED)
+    assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.ARMED, cgroup)
 
 
 def test_container_prepared_late_is_known_at_its_first_program(born: tuple[World, str, str]) -> None:
     """An agent that is slower than the engine has until the first program starts: then the container gets its name."""
     world, identity, path = born
     cgroup = world.cgroups.ensure(path)
-    assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.PENDING)
+    assert world.maps.subject(cgroup) == Subject(Reserved.UNNAMED, State.PENDING, cgroup)
     world.maps.apply(Put(Table.PREPARED, docker_id(identity), 4713))
     assert start(world, path, "unshare", "--mount", "true") == 0
-    assert world.maps.subject(cgroup) == Subject(4713, State.ARMED)
+    assert world.maps.subject(cgroup) == Subject(4713, State.ARMED, cgroup)
     world.maps.apply(Delete(Table.PREPARED, docker_id(identity)))
 
 

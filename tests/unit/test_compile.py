@@ -287,7 +287,7 @@ def test_subjects_and_devices():
     image, ids = built(GUIDE, facts((SELECTOR, sleeping), (), GUIDE_OBJECTS), generation=5)
     numbers = {docker_id(c.id): ids.subject(c.id) for c in (SELECTOR, sleeping)}
     assert image.tables[Table.PREPARED] == numbers
-    assert image.tables[Table.CGROUPS] == {SELECTOR.cgroup: Subject(ids.subject(SELECTOR.id), 1)}
+    assert image.tables[Table.CGROUPS] == {SELECTOR.cgroup: Subject(ids.subject(SELECTOR.id), 1, SELECTOR.cgroup)}
     assert image.tables[Table.FILESYSTEMS] == {DeviceKey(5, DEVICE): 1}
     assert {key.generation for table in (image.rows, image.objects, image.net_subjects) for key in table} == {5}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from enforcer.core.model import Mechanism
 from enforcer.edges.bpf.programs import MAPS, PROGRAMS, Program
 
 INCLUDE = re.compile(r'^#include "(\w+\.[ch])"$', re.MULTILINE)
@@ -50,11 +51,15 @@ typedef _Bool bool;
 
 
 class Job(msgspec.Struct):
-    """``source``: directory of the C files. ``offsets``: text of offsets.h. ``pins``: an existing empty bpffs directory."""
+    """``source``: directory of the C files. ``offsets``: text of offsets.h. ``pins``: an existing empty bpffs directory.
+
+    ``mechanisms``: which of LSM and FMOD_RET to load programs for; those of the other mechanisms are always loaded.
+    """
 
     source: str
     offsets: str
     pins: str
+    mechanisms: list[int]
 
 
 class Built(msgspec.Struct):
@@ -128,7 +133,8 @@ def build(job: Job) -> Built:
     for name in MAPS:
         if lib.bpf_obj_pin(lib.bpf_table_fd(bpf.module, name.encode()), str(pins / "maps" / name).encode()) < 0:
             return Built([], {}, error=f"map {name} cannot be pinned")
-    programs = {p.function: p for p in PROGRAMS}  # one may serve several hooks
+    unasked = {Mechanism.LSM, Mechanism.FMOD_RET} - set(job.mechanisms)
+    programs = {p.function: p for p in PROGRAMS if p.mechanism not in unasked}  # one may serve several groups
     refused = {name: why for name, p in programs.items() if (why := _load(bpf.module, p, pins))}
     return Built([name for name in programs if name not in refused], refused)
 

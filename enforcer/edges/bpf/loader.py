@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from enforcer import abi
+from enforcer.core.model import Mechanism
 from enforcer.edges.bpf import build, offsets
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.programs import ATTACH, PROGRAMS, Program
@@ -27,6 +28,7 @@ from enforcer.edges.directory import hold, private
 from enforcer.errors import AbiError, EdgeError, HostError
 
 BUILD_TIMEOUT_S = 120
+LSM_LIST = Path("/sys/kernel/security/lsm")
 _BUILD = re.compile("[0-9a-f]{16}(-new|-old)?")
 _OLD = "-old"
 _NEW = "-new"  # bpffs allows no dot in a name
@@ -44,20 +46,24 @@ def probes_directory() -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """What a build is made from: the C files and the running kernel's offsets. ``build`` names it: 16 hex digits."""
+    """What a build is made from: C files, and which of the ``mechanisms`` for security hooks to load.
+
+    ``build`` names it: two hex digits of the ABI, 14 of a hash. The kernel's offsets are not in it: a pinned build is one of
+    the running kernel.
+    """
 
     directory: Path
-    offsets: str
+    mechanisms: tuple[Mechanism, ...]
     build: str
 
     @staticmethod
-    def of(directory: Path) -> Source:
-        """Read the C files and the kernel's BTF. Raises ``HostError``."""
-        text = offsets.header((directory / "kernel.h").read_text())
-        digest = hashlib.sha256(f"{abi.ABI}\n{text}\n{PROGRAMS}\n".encode())
-        for path in sorted(directory.glob("*.[ch]")):
+    def of(directory: Path, mechanism: str = "") -> Source:
+        """Read the C files. ``mechanism`` forces one, "" takes whichever this kernel may call. Raises ``HostError``."""
+        mechanisms = _security_mechanisms(mechanism)
+        digest = hashlib.sha256(f"{PROGRAMS}\n{mechanisms}\n".encode())
+        for path in (*sorted(directory.glob("*.[ch]")), Path(offsets.__file__), Path(build.__file__)):
             digest.update(path.read_bytes())
-        return Source(directory, text, digest.hexdigest()[:16])
+        return Source(directory, mechanisms, f"{abi.ABI:02x}{digest.hexdigest()[:14]}")
 
 
 @dataclass(frozen=True)
@@ -142,9 +148,10 @@ class Loader:
 
         Raises ``HostError`` where this kernel loads none of it, ``AbiError`` where the C does not compile.
         """
+        text = offsets.header((source.directory / "kernel.h").read_text())
         pins = self._pins / (source.build + _NEW)
         pins.mkdir(mode=0o700)
-        job = build.Job(source=str(source.directory), offsets=source.offsets, pins=str(pins))
+        job = build.Job(str(source.directory), text, str(pins), [int(m) for m in source.mechanisms])
         with ExitStack() as failing:
             failing.callback(self._abandon, pins)
             answer = _run_child(job)
@@ -210,7 +217,11 @@ class Loader:
 
     def numbers(self, built: Built, kind: str) -> Iterator[int]:
         """The kernel's ids of everything of one kind (``maps``, ``programs``, ``links``) in a build."""
-        for path in (built.pins / kind).iterdir():
+        try:
+            paths = list((built.pins / kind).iterdir())
+        except FileNotFoundError as e:
+            raise EdgeError(f"{built.pins} is gone: something else has moved or removed the pins") from e
+        for path in paths:
             fd = self._libbpf.open(path)
             try:
                 yield self._libbpf.number(fd)
@@ -250,6 +261,25 @@ class Loader:
             self._libbpf.pin(link, path)
         finally:
             os.close(link)
+
+
+def lsm_list() -> tuple[str, ...] | None:
+    """The kernel's active LSMs; None where securityfs is not mounted: then the canary tells."""
+    try:
+        return tuple(LSM_LIST.read_text().strip().split(","))
+    except OSError:
+        return None
+
+
+def _security_mechanisms(forced: str) -> tuple[Mechanism, ...]:
+    """Which programs for security hooks to load: verifying them is most of a start, so only those that may be called."""
+    listed = lsm_list()
+    both = (Mechanism.LSM, Mechanism.FMOD_RET)
+    if forced:
+        return tuple(m for m in both if m.name.lower() == forced)
+    if listed is None:
+        return both
+    return (Mechanism.LSM,) if "bpf" in listed else (Mechanism.FMOD_RET,)
 
 
 def _run_child(job: build.Job) -> build.Built:

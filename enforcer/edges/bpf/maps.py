@@ -115,7 +115,7 @@ class Maps:
         if value is None:
             return None
         record = abi.decode(abi.Subject, value)
-        return Subject(record.id, record.state)
+        return Subject(record.id, record.state, record.container)
 
     def keys(self, name: str, size: int) -> Iterator[bytes]:
         """Every key of a map, each once; keys that come or go meanwhile may be missed."""

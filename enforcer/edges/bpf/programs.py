@@ -110,6 +110,6 @@ PROGRAMS = (
 )
 
 MAPS = (
-    "config", "subjects", "prepared", "objects", "filesystems", "guarded", "rows", "net_subjects", "net_rows", "endpoints",
-    "members", "cidrs", "subnets", "counts", "losses", "recorded", "attempts", "events",
+    "config", "subjects", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
+    "endpoints", "members", "cidrs", "subnets", "counts", "losses", "recorded", "attempts", "events",
 )  # fmt: skip
