@@ -1,28 +1,26 @@
 """Docker, as the enforcer asks it: who is there, on which networks, with which volumes, and what changes.
 
-Every question is one request of Docker's API and every failure an ``EdgeError``; what docker-py, requests and urllib3
-raise is turned into it in one place, ``_asking``. The shapes are those of the Engine API 1.41 (Docker 20.10) and later.
+Every question is one request of Docker's API and every failure an ``EdgeError``, an answer of the wrong shape too:
+``docker_errors.asking`` is where that is done. The shapes are those of the Engine API 1.41 (Docker 20.10) and later.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
+import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any, cast
 
 import docker
-import requests
-import urllib3
-from docker.errors import APIError, DockerException, NotFound, StreamParseError
 from docker.types import CancellableStream
 
 from enforcer.core.model import Attachment, Container, Network
+from enforcer.edges.docker_errors import asking, knock
+from enforcer.edges.docker_fields import identity_of, labels_of, name_of, number_of, text_of
 from enforcer.errors import ContainerGone, EdgeError
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 20
 """How long one answer may take: a loaded engine needs seconds for an inspect, a hung one never answers."""
@@ -34,15 +32,7 @@ ACTIONS = {
 }
 """The events that change a fact; everything else (exec, health checks, resizes) is filtered out by the engine."""
 
-_FOREIGN = (
-    DockerException,
-    StreamParseError,  # a stream that ends in the middle of an event; docker-py derives it from RuntimeError
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    json.JSONDecodeError,
-    OSError,
-)
+IDLE = ("created", "exited", "dead")
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,7 @@ class Events:
     def __next__(self) -> DockerEvent:
         """The next event, however long it takes. Raises EdgeError when the engine goes away."""
         try:
-            with _asking("the event stream"):
+            with asking("the event stream"):
                 return _event(next(self._stream))
         except (StopIteration, EdgeError) as e:
             if self._closed:
@@ -123,7 +113,7 @@ class Events:
     def close(self) -> None:
         """End the stream, from any thread: a thread that waits in ``next`` returns."""
         self._closed = True
-        with _asking("closing the event stream"):
+        with asking("closing the event stream"):
             self._stream.close()
 
 
@@ -132,37 +122,53 @@ class Dockerd:
 
     def __init__(self, client: docker.APIClient | docker.DockerClient | str) -> None:
         if isinstance(client, str):
-            with _asking(f"no engine answers at {client}: start it, or name its socket"):
-                _knock(client)
+            with asking(f"no engine answers at {client}: start it, or name its socket"):
+                knock(client)
                 client = docker.APIClient(base_url=client, version="auto", timeout=TIMEOUT_SECONDS)
         self._api: docker.APIClient = client.api if isinstance(client, docker.DockerClient) else client
 
     def engine(self) -> Engine:
         """What the engine says about itself."""
-        with _asking("the engine's info"):
+        with asking("the engine's info"):
             found = self._api.info()
-        return Engine(
-            version=found.get("ServerVersion", ""),
-            cgroup_driver=found.get("CgroupDriver", ""),
-            storage_driver=found.get("Driver", ""),
-            root=found.get("DockerRootDir", ""),
-        )
+            return Engine(
+                version=text_of(found, "ServerVersion"),
+                cgroup_driver=text_of(found, "CgroupDriver"),
+                storage_driver=text_of(found, "Driver"),
+                root=text_of(found, "DockerRootDir"),
+            )
 
     def containers(self) -> tuple[Container, ...]:
         """Every container, stopped ones too, by one request. A listing has no pids: ``pid`` is 0, ask ``detail``."""
-        with _asking("the list of containers"):
+        with asking("the list of containers"):
             found = self._api.containers(all=True)
-        return tuple(_listed(c) for c in found if c.get("Names"))  # no name: it is being removed
+            return tuple(_listed(c) for c in found if c.get("Names"))  # no name: it is being removed
 
     def container(self, container: str) -> Container:
         """One container, by id or name, with its pid. Raises ContainerGone."""
         return self.detail(container).container
 
     def detail(self, container: str) -> Detail:
-        """One container with its layer, by one request. Raises ContainerGone."""
-        with _asking(f"inspecting container {container}", gone=ContainerGone):
-            found = self._api.inspect_container(container)
-        return _inspected(found)
+        """One container with its layer, by one request. Raises ContainerGone.
+
+        One that the engine cannot tell about, say because its layer is lost, and that does not run, is as the listing has
+        it: it must not keep us from all the others.
+        """
+        try:
+            with asking(f"inspecting container {container}", gone=ContainerGone):
+                return _inspected(self._api.inspect_container(container))
+        except ContainerGone:
+            raise
+        except EdgeError as e:
+            if found := self._idle(container):
+                log.warning("%s; it does not run, and is taken for what the listing says", e)
+                return Detail(found)
+            raise
+
+    def _idle(self, container: str) -> Container | None:
+        with asking("the list of containers"):
+            found = (c for c in self._api.containers(all=True) if c["Id"] == container and c.get("Names"))
+            return next((_listed(c) for c in found if c.get("State") in IDLE), None)
 
     def networks(self) -> tuple[Network, ...]:
         """Every network, by one request. ``gateways`` are the configured ones."""
@@ -170,22 +176,20 @@ class Dockerd:
 
     def bridged(self) -> tuple[tuple[Network, str], ...]:
         """Every network with the host's interface on it ("" unless it is a bridge), by one request."""
-        with _asking("the list of networks"):
-            found = self._api.networks()
-        return tuple((_network(n), _bridge(n)) for n in found)
+        with asking("the list of networks"):
+            return tuple((_network(n), _bridge(n)) for n in self._api.networks())
 
     def volumes(self) -> tuple[Volume, ...]:
         """Every volume, by one request."""
-        with _asking("the list of volumes"):
-            found = self._api.volumes()
-        return tuple(_volume(v) for v in found.get("Volumes") or ())
+        with asking("the list of volumes"):
+            return tuple(_volume(v) for v in self._api.volumes().get("Volumes") or ())
 
     def events(self, since: int | None = None) -> Events:
         """What changes from now on, or from ``since`` on (nanoseconds since 1970), as far as the engine remembers."""
         # docker-py hands `since` through; a string keeps the nanoseconds that its int would lose
         stamp = None if since is None else cast(int, f"{since // 10**9}.{since % 10**9:09d}")
         filters = {"type": list(ACTIONS), "event": sorted({a for actions in ACTIONS.values() for a in actions})}
-        with _asking("the event stream"):
+        with asking("the event stream"):
             return Events(self._api.events(since=stamp, filters=filters, decode=True))
 
     def close(self) -> None:
@@ -193,57 +197,33 @@ class Dockerd:
         self._api.close()
 
 
-@contextmanager
-def _asking(what: str, gone: type[EdgeError] = EdgeError) -> Iterator[None]:
-    """The one place where a foreign error becomes ours: ``gone`` if the engine knows no such thing, else EdgeError."""
-    try:
-        yield
-    except NotFound as e:
-        raise gone(f"docker: {what}: {_reason(e)}") from e
-    except _FOREIGN as e:
-        raise EdgeError(f"docker: {what}: {_reason(e)}") from e
-
-
-def _knock(url: str) -> None:
-    """Connect once ourselves: docker-py leaks the socket of a connection that fails."""
-    if url.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(TIMEOUT_SECONDS)
-            door.connect(url.removeprefix("unix://"))
-
-
-def _reason(error: Exception) -> str:
-    said = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
-    return " ".join(str(said).split())
-
-
 def _listed(found: dict[str, Any]) -> Container:
     # `/db` is the name, `/web/db` an alias that a legacy link gave
-    name = next((n for n in found["Names"] if n.count("/") == 1), found["Names"][0])
-    mode = (found.get("HostConfig") or {}).get("NetworkMode", "")
+    name = {"Name": next((n for n in found["Names"] if n.count("/") == 1), found["Names"][0])}
+    mode = text_of(found.get("HostConfig") or {}, "NetworkMode")
     return Container(
-        id=found["Id"],
-        name=name.lstrip("/"),
-        image=found.get("Image", ""),
-        labels=dict(found.get("Labels") or {}),
+        id=identity_of(found),
+        name=name_of(name).lstrip("/"),
+        image=text_of(found, "Image"),
+        labels=labels_of(found),
         attachments=_attachments(found, mode=mode),
     )
 
 
 def _inspected(found: dict[str, Any]) -> Detail:
     state, config = found.get("State") or {}, found.get("Config") or {}
-    mode = (found.get("HostConfig") or {}).get("NetworkMode", "")
+    mode = text_of(found.get("HostConfig") or {}, "NetworkMode")
     layer = (found.get("GraphDriver") or {}).get("Data") or {}
     container = Container(
-        id=found["Id"],
-        name=found["Name"].lstrip("/"),
-        image=config.get("Image", ""),
-        labels=dict(config.get("Labels") or {}),
+        id=identity_of(found),
+        name=name_of(found).lstrip("/"),
+        image=text_of(config, "Image"),
+        labels=labels_of(config),
         attachments=_attachments(found, mode=mode),
-        pid=state.get("Pid", 0) if state.get("Running") else 0,
+        pid=number_of(state, "Pid") if state.get("Running") else 0,
     )
     joins = mode.removeprefix("container:") if mode.startswith("container:") else ""
-    return Detail(container, upper=layer.get("UpperDir", ""), merged=layer.get("MergedDir", ""), joins=joins)
+    return Detail(container, upper=text_of(layer, "UpperDir"), merged=text_of(layer, "MergedDir"), joins=joins)
 
 
 def _attachments(found: dict[str, Any], *, mode: str) -> tuple[Attachment, ...]:
@@ -254,44 +234,46 @@ def _attachments(found: dict[str, Any], *, mode: str) -> tuple[Attachment, ...]:
 
 
 def _addresses(endpoint: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(a for a in (endpoint.get("IPAddress"), endpoint.get("GlobalIPv6Address")) if a)
+    return tuple(
+        str(ip_address(a)) for a in (text_of(endpoint, "IPAddress"), text_of(endpoint, "GlobalIPv6Address")) if a
+    )
 
 
 def _network(found: dict[str, Any]) -> Network:
     pools = (found.get("IPAM") or {}).get("Config") or ()
     return Network(
-        id=found["Id"],
-        name=found["Name"],
+        id=name_of(found, "Id"),
+        name=name_of(found),
         internal=bool(found.get("Internal")),
-        subnets=tuple(ip_network(p["Subnet"], strict=False) for p in pools if p.get("Subnet")),
-        gateways=tuple(p["Gateway"].partition("/")[0] for p in pools if p.get("Gateway")),
+        subnets=tuple(ip_network(text_of(p, "Subnet"), strict=False) for p in pools if p.get("Subnet")),
+        gateways=tuple(str(ip_address(text_of(p, "Gateway").partition("/")[0])) for p in pools if p.get("Gateway")),
     )
 
 
 def _bridge(found: dict[str, Any]) -> str:
     if found.get("Driver") != "bridge":
         return ""
-    named = (found.get("Options") or {}).get("com.docker.network.bridge.name")
-    return str(named or f"br-{found['Id'][:12]}")
+    return text_of(found.get("Options") or {}, "com.docker.network.bridge.name") or f"br-{found['Id'][:12]}"
 
 
 def _volume(found: dict[str, Any]) -> Volume:
     options = found.get("Options") or {}
-    bound = found.get("Driver") == "local" and {"bind", "rbind"} & set(options.get("o", "").split(","))
-    return Volume(found["Name"], found.get("Mountpoint", ""), options.get("device") if bound else None)
+    bound = found.get("Driver") == "local" and {"bind", "rbind"} & set(text_of(options, "o").split(","))
+    return Volume(name_of(found), text_of(found, "Mountpoint"), text_of(options, "device") if bound else None)
 
 
 def _event(found: dict[str, Any]) -> DockerEvent:
     actor = found.get("Actor") or {}
     attributes = actor.get("Attributes") or {}
-    identity, kind = actor.get("ID", ""), found.get("Type", "")
+    identity, kind = text_of(actor, "ID"), text_of(found, "Type")
+    labels = {"Labels": {k: v for k, v in attributes.items() if k not in ("name", "image")}}
     return DockerEvent(
         kind=kind,
-        action=found.get("Action", ""),
+        action=text_of(found, "Action"),
         id=identity,
-        name=attributes.get("name", identity),
-        time_ns=found.get("timeNano", 0),
-        container="" if kind == "container" else attributes.get("container", ""),
-        image=attributes.get("image", "") if kind == "container" else "",
-        labels={k: v for k, v in attributes.items() if k not in ("name", "image")} if kind == "container" else {},
+        name=text_of(attributes, "name") or identity,
+        time_ns=number_of(found, "timeNano"),
+        container="" if kind == "container" else text_of(attributes, "container"),
+        image=text_of(attributes, "image") if kind == "container" else "",
+        labels=labels_of(labels) if kind == "container" else {},
     )
