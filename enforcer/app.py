@@ -12,6 +12,7 @@ from typing import Any
 
 from enforcer.core.matrix import matrix, plain
 from enforcer.core.model import Container, Facts, Policy
+from enforcer.core.objects import protect
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import Control
 from enforcer.edges.directory import private
@@ -22,6 +23,7 @@ from enforcer.edges.policyfile import fingerprint, load
 from enforcer.edges.systemd import notify
 from enforcer.errors import AbiError, ContainerGone, EdgeError, EnforcerError, HostError, PolicyError, UsageError
 from enforcer.runtime import report
+from enforcer.runtime.auditing import Auditing
 from enforcer.runtime.canary import Canary
 from enforcer.runtime.facts import Survey
 from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
@@ -34,7 +36,6 @@ from enforcer.runtime.selftest import SelfTest
 from enforcer.runtime.selftest import plain as plain_check
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
-from enforcer.runtime.watching import bring_up, end, trial
 from enforcer.settings import CANARY_S, DRAIN_S, REATTACH_S, WATCH_S, Settings, default_parent
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
@@ -83,14 +84,14 @@ class Agent:
             os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
             self._control = Control(self._settings.socket, self._answer)
             failing.callback(self._control.close)
-            self._probes = bring_up(
-                *(self._settings, self._state.instance),
+            self._auditing = Auditing(
+                *(self._settings, self._cgroups, self._canary, f"{self._parent.rstrip('/')}/{name}"),
                 snapshot=lambda: self._reconcile.snapshot,
-                canary=self._canary.directory,
                 start_thread=self._supervisor.start,
             )
+            failing.callback(self._auditing.end)
+            self._probes = self._auditing.probes(self._state.instance)
             failing.callback(self._probes.give_up)
-            self._trial = trial(self._probes, self._canary, self._cgroups, f"{self._parent.rstrip('/')}/{name}")
             self._put_in_force()
             self._start_loops()
             failing.pop_all()
@@ -99,7 +100,8 @@ class Agent:
         self._reconcile = Reconcile(self._probes.maps, self._file, self._state, canary=self._canary.inode())
         survey = self._survey(self._policy)
         self._reconcile.load(self._policy, survey.full())
-        self._probes.attach(self._cgroups, [self._parent], self._trial.run)
+        self._probes.attach(self._cgroups, [self._parent], self._auditing.try_all)
+        self._auditing.beside(self._probes)
         if self._settings.require_deny:
             self._probes.require_deny()
         # a cgroup made inside a container before its own was known has not inherited: look once more
@@ -112,11 +114,9 @@ class Agent:
         self._writer = Writer(self._surveyor.failed)
 
     def _start_loops(self) -> None:
-        records = Records(self._reconcile.at, self._probes.open_maps(), self._cgroups)
-        self._pipeline = Pipeline(
-            self._probes.rings(), self._probes.open_maps(), records, self._journal, born=self._on_born
-        )
-        self._records = records
+        records = self._records = Records(self._reconcile.at, self._probes.open_maps(), self._cgroups)
+        rings = self._auditing.rings(self._probes)
+        self._pipeline = Pipeline(rings, self._probes.open_maps(), records, self._journal, born=self._on_born)
         self._announce()
         self._supervisor.start("writer", self._writer.run)
         self._supervisor.start("survey", self._surveyor.run)
@@ -148,7 +148,7 @@ class Agent:
         self._docker.close()
         self._surveyor.put(None)
         self._writer.end()
-        self._pipeline.notice("stopped", f"the agent stops; {end(self._probes)}")
+        self._pipeline.notice("stopped", f"the agent stops; {self._auditing.end()}")
         self._supervisor.stop()
         self._pipeline.drain()
         self._control.close()
@@ -165,7 +165,11 @@ class Agent:
         return self._reconcile.snapshot
 
     def _survey(self, policy: Policy) -> Survey:
-        return Survey(self._dockerd, self._cgroups, paths_of(policy))
+        return Survey(
+            *(self._dockerd, self._cgroups, paths_of(policy)),
+            own=self._settings.own,
+            protected=lambda facts: protect(policy, facts).objects,
+        )
 
     def _cover(self) -> None:
         """Attach the network programs to the parents of containers that live elsewhere than below Docker's default."""
@@ -247,7 +251,7 @@ class Agent:
 
     def _run_canary(self) -> Finding:
         holds = {h.hook: h.mechanism for h in self._probes.holds}
-        return self._trial.run(self._canary_maps, holds, lambda: self._pipeline.canary_records)
+        return self._auditing.try_all(self._canary_maps, holds, lambda: self._pipeline.canary_records)
 
     def _reattach(self, groups: Collection[str]) -> Collection[str]:
         return (
@@ -264,7 +268,8 @@ class Agent:
             adopted=self._probes.adopted,
             behind=self._surveyor.behind,
             uncovered=self._probes.uncovered,
-            unplaced=self._records.unplaced,
+            unplaced=self._records.unplaced + self._auditing.unplaced,
+            shortcomings=self._auditing.shortcomings(),
             malformed=self._pipeline.malformed,
         )
 

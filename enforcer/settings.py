@@ -61,6 +61,11 @@ class Settings:
     docker: str = "unix:///var/run/docker.sock"
 
     @property
+    def own(self) -> dict[Path, bool]:
+        """The agent's own places, which no container may touch; True for the journal, which may be read."""
+        return {self.policy: False, self.state: False, self.run: False, self.pins: False, self.journal: True}
+
+    @property
     def socket(self) -> Path:
         """The control socket, through which ``status`` asks."""
         return self.run / "control.sock"

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from enforcer.core.compile_net import compile_net
-from enforcer.core.ids import Ids, Reserved
+from enforcer.core.ids import Ids, Reserved, Special
 from enforcer.core.image import (
     DeviceKey,
     DockerId,
@@ -63,18 +63,19 @@ class _Mention:
 def compile(policy: Policy, facts: Facts, ids: Ids, generation: int, *, canary: Inode | None = None) -> Image:
     """The kernel rows of ``policy`` on the host of ``facts``. ``ids`` must come from ``allocate`` for the same two.
 
-    ``canary``: the file that the self-test may not open.
+    ``canary``: what the self-test may not open.
     """
     protected = protect(policy, facts)
     data = _DataRows(policy, facts, ids=ids, generation=generation, protected=protected)
     for container in facts.containers.values():
         data.add(container)
+    objects = _objects(protected, facts, ids, generation, canary=canary)
     net = compile_net(policy, facts, ids, generation)
     tables: dict[Table, Mapping[Any, Any]] = {
         Table.PREPARED: _prepared(facts, ids),
         Table.CGROUPS: _cgroups(facts, ids),
-        Table.OBJECTS: _objects(protected, ids, generation, canary=canary),
-        Table.FILESYSTEMS: _filesystems(protected, generation, canary=canary),
+        Table.OBJECTS: objects,
+        Table.FILESYSTEMS: _filesystems(objects, facts, generation),
         Table.ROWS: data.rows | _reserved_rows(policy, generation),
         **net.tables,
     }
@@ -167,20 +168,32 @@ def _cgroups(facts: Facts, ids: Ids) -> dict[int, Subject]:
     }
 
 
-def _objects(protected: Protected, ids: Ids, generation: int, *, canary: Inode | None) -> dict[InodeKey, Object]:
-    rows = {}
+def _objects(
+    protected: Protected, facts: Facts, ids: Ids, generation: int, *, canary: Inode | None
+) -> dict[InodeKey, Object]:
+    """The nearest object answers, so what is the agent's own stands within whatever encloses it, and the canary within that."""
+    rows: dict[InodeKey, Object] = {}
+
+    def put(inode: Inode, number: int, *, has_inner: bool) -> None:
+        key = InodeKey(inode.inode, inode.device, generation)
+        rows[key] = Object(number, int(has_inner), inode.version)
+
     for object_id, found in protected.objects.items():
         first = protected.same[object_id]
-        value = Object(ids.object(first), int(first in protected.enclosing))
-        rows.update({InodeKey(i.inode, i.device, generation): value for i in found.inodes})
+        for inode in found.links:
+            put(inode, ids.object(first), has_inner=False)
+        for inode in found.inodes:
+            put(inode, ids.object(first), has_inner=first in protected.enclosing)
+    for own in facts.own:
+        put(own.inode, Special.JOURNAL if own.journal else Special.OWN, has_inner=True)
     if canary is not None:
-        rows[InodeKey(canary.inode, canary.device, generation)] = Object(int(Reserved.CANARY), 0)
+        put(canary, Reserved.CANARY, has_inner=False)
     return rows
 
 
-def _filesystems(protected: Protected, generation: int, *, canary: Inode | None) -> dict[DeviceKey, int]:
-    inodes = chain.from_iterable(found.inodes for found in protected.objects.values())
-    return {DeviceKey(generation, i.device): 1 for i in chain(inodes, [canary] if canary else [])}
+def _filesystems(objects: Iterable[InodeKey], facts: Facts, generation: int) -> dict[DeviceKey, int]:
+    devices = {key.device for key in objects} | facts.disks
+    return {DeviceKey(generation, device): 1 for device in devices}
 
 
 def _unprotecting(policy: Policy, facts: Facts, protected: Protected) -> Iterable[str]:
@@ -194,3 +207,6 @@ def _unprotecting(policy: Policy, facts: Facts, protected: Protected) -> Iterabl
     for object_id, found in protected.objects.items():
         if not found.inodes:
             yield f"data.protected: {object_id.kind} {object_id.name!r} has no directory yet, so nothing guards it"
+        if found.unlooked:
+            what = f"{object_id.kind} {object_id.name!r}"
+            yield f"data.protected: {what} has too many files to look for hard links that lead to them from elsewhere"

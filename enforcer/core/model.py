@@ -206,10 +206,14 @@ class Policy:
 
 @dataclass(frozen=True, order=True)
 class Inode:
-    """A file or directory as the kernel names it: ``device`` is s_dev, that is major << 20 | minor."""
+    """A file or directory as the kernel names it: ``device`` is s_dev, that is major << 20 | minor.
+
+    ``version`` tells files apart that have the number one after the other (the kernel's i_generation); 0 where it is not known.
+    """
 
     device: int
     inode: int
+    version: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, order=True)
@@ -225,11 +229,23 @@ class DataObject:
     """A data object found on this host: the directories (or the file) that are its roots, and where its data really lies.
 
     ``path`` has no symbolic link in it and is, for a bind-backed volume, the device directory: objects are nested by it.
+    ``links`` are its files that have a name elsewhere, too; ``unlooked``: it has too many files to look for such.
     """
 
     id: ObjectId
     inodes: tuple[Inode, ...]
     path: str = ""
+    links: tuple[Inode, ...] = ()
+    unlooked: bool = False
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file or directory of the agent's own, which no container may touch; its ``journal`` may be read."""
+
+    path: str
+    inode: Inode
+    journal: bool = False
 
 
 @dataclass(frozen=True)
@@ -273,8 +289,11 @@ class Facts:
     """What the host is now. Keys: containers by id, networks by name, objects by ``ObjectId``.
 
     ``objects`` holds what exists, protected or not: all volumes, all layers, and those of the policy's paths that are there.
+    ``own`` is the agent's; ``disks`` are the block devices (s_dev) beneath the filesystems of all these.
     """
 
     containers: Mapping[str, Container] = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
     objects: Mapping[ObjectId, DataObject] = field(default_factory=dict)
+    own: tuple[OwnFile, ...] = ()
+    disks: frozenset[int] = frozenset()

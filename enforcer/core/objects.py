@@ -44,7 +44,7 @@ def _literal_length(pattern: str) -> int:
 class Protected:
     """The protected objects of a host by id, sorted. Objects that share an inode are one: ``same`` leads to the first.
 
-    ``enclosing``: the first ids of those that have another protected object beneath their host path.
+    ``enclosing``: the first ids of those that have another one, or something of the agent's, beneath their host path.
     """
 
     objects: Mapping[ObjectId, DataObject] = field(default_factory=dict)
@@ -59,7 +59,8 @@ def protect(policy: Policy, facts: Facts) -> Protected:
     found = sorted(matches, key=lambda object_id: (object_id.kind, object_id.name))
     objects = {object_id: facts.objects[object_id] for object_id in found}
     same = _same(objects)
-    return Protected(objects, same, frozenset(same[outer] for outer in _enclosing(objects)))
+    enclosing = _enclosing(objects, (own.path for own in facts.own))
+    return Protected(objects, same, frozenset(same[outer] for outer in enclosing))
 
 
 def _same(objects: Mapping[ObjectId, DataObject]) -> dict[ObjectId, ObjectId]:
@@ -78,9 +79,9 @@ def _root(first: Mapping[ObjectId, ObjectId], object_id: ObjectId) -> ObjectId:
     return object_id
 
 
-def _enclosing(objects: Mapping[ObjectId, DataObject]) -> list[ObjectId]:
+def _enclosing(objects: Mapping[ObjectId, DataObject], others: Iterable[str]) -> list[ObjectId]:
     """In the sorted list of paths, each ending in a slash, what lies beneath a path comes right after it."""
     paths = {object_id: found.path.rstrip("/") + "/" for object_id, found in objects.items() if found.path}
-    order = sorted(set(paths.values()))
+    order = sorted({*paths.values(), *(path.rstrip("/") + "/" for path in others)})
     following = dict(pairwise(order))
     return [object_id for object_id, path in paths.items() if following.get(path, "").startswith(path)]

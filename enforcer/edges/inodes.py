@@ -6,15 +6,26 @@ their own (btrfs subvolumes), where only mountinfo has it; so mountinfo is asked
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
-from collections.abc import Iterable, Mapping
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from enforcer.core.model import Inode
 from enforcer.edges.procfs import Procfs, s_dev
 from enforcer.errors import HostError
 
+SYSFS = Path("/sys/dev/block")
+
+LINK_FILES = 100_000
+"""Files of one object that are looked at for names elsewhere; about a second's work."""
+
+_GET_VERSION = 0x80087601  # FS_IOC_GETVERSION of include/uapi/linux/fs.h
 _MOUNT_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
@@ -23,9 +34,9 @@ class Inodes:
 
     def __init__(self, *, procfs: Procfs | None = None) -> None:
         self._procfs = procfs or Procfs()
-        mounts = self._procfs.mounts()
-        self._devices: Mapping[int, int] = {m.id: m.device for m in mounts}
-        self._points = frozenset(m.point for m in mounts)
+        self._mounts = self._procfs.mounts()
+        self._devices: Mapping[int, int] = {m.id: m.device for m in self._mounts}
+        self._points = frozenset(m.point for m in self._mounts)
 
     def inode_of(self, path: str | Path) -> Inode | None:
         """What ``path`` leads to, links followed; None if nothing is there. Raises HostError if it may not be seen."""
@@ -37,9 +48,30 @@ class Inodes:
             raise HostError(f"cannot look at {path}: {e.strerror}; a policy that protects it cannot hold") from e
         try:
             found = os.fstat(fd)
-            return Inode(self._device_of(fd, found.st_dev), found.st_ino)
+            return Inode(self._device_of(fd, found.st_dev), found.st_ino, _version(fd, found.st_mode))
         finally:
             os.close(fd)
+
+    def links(self, root: str | Path) -> tuple[tuple[Inode, ...], bool]:
+        """The files below ``root``, on its filesystem, that have names elsewhere; False if there are too many files to tell."""
+        names: Counter[int] = Counter()
+        several: dict[int, tuple[str, int]] = {}
+        for number, entry in enumerate(_files(root)):
+            if number == LINK_FILES:
+                return (), False
+            found = entry.stat(follow_symlinks=False)
+            if found.st_nlink > 1:
+                names[found.st_ino] += 1
+                several[found.st_ino] = entry.path, found.st_nlink
+        elsewhere = (path for inode, (path, count) in several.items() if names[inode] < count)
+        return tuple(i for i in map(self.inode_of, elsewhere) if i), True
+
+    def disks(self, devices: Iterable[int]) -> frozenset[int]:
+        """The block devices (s_dev) whose bytes are those of filesystems (s_dev): their own, those around and beneath them."""
+        wanted = set(devices)
+        sources = {m.source for m in self._mounts if m.device in wanted and m.source.startswith("/dev/")}
+        numbers = {s_dev(found) for found in map(_block_device, sources) if found}
+        return frozenset(chain.from_iterable(_beneath(number) for number in numbers | wanted))
 
     def roots_of(self, path: str | Path) -> tuple[Inode, ...]:
         """The inode of ``path`` first, then the roots of all mounts beneath it, on whatever filesystem they are."""
@@ -76,6 +108,54 @@ class Inodes:
     def _points_beneath(self, path: str | Path) -> tuple[str, ...]:
         beneath = os.path.realpath(path).rstrip("/") + "/"
         return tuple(sorted(p for p in self._points if p.startswith(beneath) and p != "/"))
+
+
+def _version(fd: int, mode: int) -> int:
+    """The i_generation of what an O_PATH descriptor names; 0 where the filesystem does not tell, or opening would do something."""
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        return 0
+    value = bytearray(8)
+    try:
+        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(readable, _GET_VERSION, value)
+        finally:
+            os.close(readable)
+    except OSError:
+        return 0  # not every filesystem has the call: the number alone decides then
+    return int.from_bytes(value[:4], "little")
+
+
+def _files(root: str | Path) -> Iterator[os.DirEntry[str]]:
+    """The regular files below ``root`` on its filesystem. What goes away meanwhile is left out."""
+    device, waiting = os.lstat(root).st_dev, [os.fspath(root)]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    yield entry
+                elif entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == device:
+                    waiting.append(entry.path)
+
+
+def _block_device(path: str) -> int:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0  # the name that it was mounted by need not be there any more
+    return found.st_rdev if stat.S_ISBLK(found.st_mode) else 0
+
+
+def _beneath(device: int) -> Iterator[int]:
+    """A block device, the disk that it is a partition of, and what a mapping or an array consists of."""
+    place = SYSFS / f"{device >> 20}:{device & 0xFFFFF}"
+    if not place.exists():
+        return
+    yield device
+    around = [place.resolve().parent] if (place / "partition").exists() else []
+    for other in (*around, *(place / "slaves").glob("*")):
+        major, minor = (other / "dev").read_text().split(":")
+        yield from _beneath(int(major) << 20 | int(minor))
 
 
 def _each_once(inodes: Iterable[Inode]) -> tuple[Inode, ...]:

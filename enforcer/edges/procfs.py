@@ -20,7 +20,8 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 class Mount:
     """One line of mountinfo (proc_pid_mountinfo(5)). ``device`` is the kernel's s_dev: major << 20 | minor.
 
-    ``root`` is the directory of the filesystem that is mounted, ``point`` where, ``options`` those of the filesystem.
+    ``root`` is the directory of the filesystem that is mounted, ``point`` where, ``options`` those of the filesystem,
+    ``source`` what was mounted (a path for a block device).
     """
 
     id: int
@@ -29,6 +30,7 @@ class Mount:
     point: str
     kind: str
     options: str = ""
+    source: str = ""
 
 
 class Procfs:
@@ -51,6 +53,13 @@ class Procfs:
                     raise ContainerGone(f"process {pid}: its cgroup {path} was removed")
                 return path
         raise EdgeError(f"process {pid} has no cgroup v2 line in {self._root}/{pid}/cgroup: mount cgroup2 on this host")
+
+    def command(self, pid: int) -> bytes:
+        """The words that a process was started with, each ended by NUL; b"" for one that is gone or has none."""
+        try:
+            return (self._root / str(pid) / "cmdline").read_bytes()
+        except OSError:
+            return b""
 
     def root(self, pid: int) -> Path:
         """The path under which the host sees the process's root directory."""
@@ -93,6 +102,7 @@ def _mount(fields: list[str]) -> Mount:
         point=_unescaped(fields[4]),
         kind=fields[dash + 1],
         options=_unescaped(fields[dash + 3]),
+        source=_unescaped(fields[dash + 2]),
     )
 
 

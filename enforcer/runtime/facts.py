@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from enforcer.core.model import Attachment, Container, DataObject, Facts, Inode, Kind, Network, ObjectId
+from enforcer.core.model import Attachment, Container, DataObject, Facts, Inode, Kind, Network, ObjectId, OwnFile
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.dockerd import Detail, Dockerd, DockerEvent, Volume
 from enforcer.edges.inodes import Inodes
@@ -22,14 +23,23 @@ STARTING = frozenset({("container", "create"), ("network", "connect"), ("volume"
 class Survey:
     """Reads the host: everything with ``full``, and with ``after`` only what one event may have changed.
 
-    ``paths`` are the host paths that the policy names; a reloaded policy needs a new survey. One thread uses it.
+    ``paths`` are the host paths that the policy names; a reloaded policy needs a new survey. ``own``: the agent's own paths,
+    and whether each is the journal. ``protected`` tells which objects are worth looking for links to. One thread uses it.
     """
 
     def __init__(
-        self, dockerd: Dockerd, cgroups: Cgroups, paths: Iterable[str], *, procfs: Procfs | None = None
+        self,
+        dockerd: Dockerd,
+        cgroups: Cgroups,
+        paths: Iterable[str],
+        *,
+        own: Mapping[Path, bool] | None = None,
+        protected: Callable[[Facts], Iterable[ObjectId]] = lambda _: (),
     ) -> None:
         self._dockerd, self._cgroups, self._paths = dockerd, cgroups, tuple(paths)
-        self._procfs = procfs or Procfs()
+        self._own, self._protected = own or {}, protected
+        self._links: dict[ObjectId, DataObject] = {}
+        self._procfs = Procfs()
         self._inodes = Inodes(procfs=self._procfs)
         self._details: dict[str, Detail] = {}
         self._layers: Objects = {}
@@ -57,6 +67,22 @@ class Survey:
         if container:
             self._read_container(container, starting=(event.kind, event.action) in STARTING)
         return self._facts()
+
+    def look_for_links(self) -> Facts | None:
+        """Look for names elsewhere of one protected object's files, which may take a second; None if all have been looked at."""
+        facts = self._facts()
+        waiting = (facts.objects[i] for i in self._protected(facts) if i.kind is not Kind.LAYER)
+        found = next((o for o in waiting if not self._linked(o)), None)
+        if found is None:
+            return None
+        links, whole = self._inodes.links(found.path) if os.path.isdir(found.path) else ((), True)
+        self._links[found.id] = replace(found, links=links, unlooked=not whole)
+        return self._facts() if links or not whole else facts
+
+    def _linked(self, found: DataObject) -> DataObject | None:
+        """The object with its links, if they have been looked for since it was made."""
+        known = self._links.get(found.id)
+        return known if known and known.inodes[:1] == found.inodes[:1] else None
 
     def _read_networks(self) -> None:
         own = host_addresses()
@@ -117,7 +143,22 @@ class Survey:
             found = _path(path, self._inodes, claimed=claimed)
             if found.inodes:
                 objects[found.id] = found
-        return Facts(containers=_containers(self._details, self._networks), networks=self._networks, objects=objects)
+        for object_id, found in objects.items():
+            if known := self._linked(found):
+                objects[object_id] = replace(found, links=known.links, unlooked=known.unlooked)
+        devices = {inode.device for o in objects.values() for inode in o.inodes}
+        return Facts(
+            containers=_containers(self._details, self._networks),
+            networks=self._networks,
+            objects=objects,
+            own=tuple(self._own_files()),
+            disks=self._inodes.disks(devices),
+        )
+
+    def _own_files(self) -> Iterator[OwnFile]:
+        for path, journal in self._own.items():
+            if inode := self._inodes.inode_of(path):
+                yield OwnFile(os.path.realpath(path), inode, journal)
 
 
 def _container_cgroup(path: str, container: str) -> str:

@@ -154,6 +154,7 @@ class Surveyor:
 
     def run(self) -> None:
         """Look until None comes. What has gathered meanwhile is looked at together."""
+        self._look_further()
         while (first := self._messages.get()) is not None:
             batch: list[Message] = [first]
             while not self._messages.empty():
@@ -162,6 +163,15 @@ class Surveyor:
                     return
                 batch.append(following)
             self._act(batch)
+            self._look_further()
+
+    def _look_further(self) -> None:
+        """While nothing happens: the slow part of a look, one data object at a time."""
+        try:
+            while self._messages.empty() and (facts := self._survey.look_for_links()):
+                self._found(facts, frozenset())
+        except EnforcerError as e:
+            self.failed(e, Resync())
 
     def failed(self, error: EnforcerError, again: Message) -> None:
         """Do ``again`` after a while that grows with the failures in a row."""
