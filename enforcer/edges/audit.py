@@ -200,6 +200,8 @@ class Records:
     """The stream of audit records, everybody's. Only in the host's own network namespace does the kernel send any."""
 
     def __init__(self) -> None:
+        if _elsewhere():
+            raise HostError("audit's records reach the host's own network namespace only: run the agent there")
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_AUDIT)
             self._socket.bind((0, 0))
@@ -232,6 +234,14 @@ class Records:
                 self.overruns += 1
                 continue
             yield _HEAD.unpack_from(message)[1], message[_HEAD.size :].rstrip(b"\0\n")
+
+
+def _elsewhere() -> bool:
+    """Is this surely not the network namespace of the kernel's own threads? Who may not look there learns it by waiting."""
+    try:
+        return os.readlink("/proc/2/ns/net") != os.readlink("/proc/self/ns/net")  # kthreadd
+    except OSError:
+        return False
 
 
 def _runs(pid: int) -> bool:

@@ -40,10 +40,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Observation:
-    """One system call. ``time_ns`` is UTC with a millisecond's grain; ``pid`` the process (thread group), ``thread`` is not told.
+    """One system call. ``time_ns`` is UTC with a millisecond's grain; ``pid`` the process (thread group): which thread is not told.
 
-    ``arguments`` are the first four; ``exit`` what it returned; ``keys`` those of the rule that matched; ``how`` the flags of
-    openat2. ``complete``: nothing of it is missing.
+    ``arguments`` are the first four; ``exit`` what it returned; ``exe`` the program, as it sees itself; ``keys`` those of the
+    rule that matched; ``how`` the flags of openat2. ``complete``: nothing of it is missing.
     """
 
     serial: int
@@ -56,6 +56,7 @@ class Observation:
     parent: int
     uid: int
     comm: bytes
+    exe: bytes = b""
     keys: tuple[bytes, ...] = ()
     cwd: bytes = b""
     items: tuple[Item, ...] = ()
@@ -169,6 +170,7 @@ def _observation(serial: int, parts: _Parts) -> Observation:
         parent=int(call[b"ppid"]),
         uid=int(call[b"uid"]),
         comm=text_of(call.get(b"comm")) or b"",
+        exe=text_of(call.get(b"exe")) or b"",
         keys=tuple((text_of(call.get(b"key")) or b"").split(_BETWEEN_KEYS)),
         cwd=parts.cwd,
         items=tuple(parts.paths),

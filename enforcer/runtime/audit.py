@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import select
 import time
 from collections.abc import Callable, Mapping
@@ -38,6 +39,9 @@ BATCH = 4096
 INCOMPLETE_NS = 2 * 10**9
 """The end of an event that has not come by then will not."""
 
+RUNTIME = re.compile(rb"(^|/)runc$|^/?memfd:runc_cloned")
+"""The program that prepares a container, on the host or half-way in: its parent says nothing of where it is."""
+
 PROOF_S = 5.0
 ACCOUNT_S = 1.0
 
@@ -66,7 +70,7 @@ class Observer:
         canary: Path,
         hooks: frozenset[Hook] = ALL,
     ) -> None:
-        self._owner, self._maps, self._snapshot, self._canary, self._hooks = owner, maps, snapshot, canary, hooks
+        self._owner, self._maps, self._snapshot, self._canary, self.hooks = owner, maps, snapshot, canary, hooks
         self._cgroups = cgroups
         self.sightings = Sightings(maps, snapshot, cgroups)
         self._events = Assembler()
@@ -75,10 +79,8 @@ class Observer:
         self._proven = False
         self._last = self._overruns = self._lost = 0
         self._accounted = 0.0
-        self.late = False
-        """Auditing was off before: programs that ran already are not seen (kernel/auditsc.c, audit_alloc)."""
-        self.hidden = 0
-        """Rules of others that keep system calls out of the records."""
+        self._late = False
+        self._hidden = 0
         self.unwatched: Mapping[str, str] = {}
         """Path of a protected object → why it is not watched."""
 
@@ -90,8 +92,8 @@ class Observer:
             failing.callback(self._records.close)
             failing.callback(self._audit.end)
             before = self._audit.begin()
-            self.late, self._lost = not before.enabled, before.lost
-            self.hidden = sum(rule.hides for rule in self._audit.rules())
+            self._late, self._lost = not before.enabled, before.lost
+            self._hidden = sum(rule.hides for rule in self._audit.rules())
             self._lineage = Lineage(self._cgroups)
             failing.callback(self._lineage.close)
             self.sync()
@@ -102,10 +104,18 @@ class Observer:
         """Take every watch away and leave the kernel's settings as they were."""
         self._ending.close()
 
-    @property
-    def missing(self) -> str:
-        """Why processes are not followed from their birth, "" if they are."""
-        return self._lineage.missing
+    def shortcomings(self) -> dict[str, str]:
+        """What is not seen here, and why."""
+        found = {f"what is done in {path} is not seen": why for path, why in self.unwatched.items()}
+        if self._late:
+            found["programs that ran before this agent are not seen, unless they start anew"] = (
+                "auditing was off when they started: boot with audit=1"  # kernel/auditsc.c, audit_alloc
+            )
+        if self._hidden:
+            found["what other audit rules keep out of the records is not seen"] = f"{self._hidden} rules say `never`"
+        if self._lineage.missing:
+            found["short-lived processes may not be placed"] = self._lineage.missing
+        return found
 
     def step(self, seconds: float = TICK_S) -> None:
         """One round: wait so long for something to happen, take it in, follow what is protected now."""
@@ -134,10 +144,10 @@ class Observer:
         key = next((k for k in map(Key.of, seen.keys) if k and k.owner == self._owner), None)
         if key and key.number == Reserved.CANARY and seen.pid == os.getpid():
             self._proven = True
-        if call.hook in self._hooks:
+        if call.hook in self.hooks:
             self._lineage.follow()  # whoever it was may have been born since the round began
             place = self._lineage.place(seen.pid)
-            parent = None if place else self._lineage.place(seen.parent)
+            parent = None if place or RUNTIME.search(seen.exe) else self._lineage.heir(seen.parent)
             self.sightings.take(call, seen, key.number if key else 0, (place, parent))
 
     def _prove(self) -> None:
@@ -174,7 +184,7 @@ class Observer:
 
     def _watch(self, number: int, path: str) -> list[Rule]:
         key, directory = self._audit.key(number), os.path.isdir(path)
-        rules = [Rule(key, path, directory, arch, numbers_of(self._hooks, arch)) for arch in (X86_64, I386)]
+        rules = [Rule(key, path, directory, arch, numbers_of(self.hooks, arch)) for arch in (X86_64, I386)]
         self._audit.add(rules)
         return rules
 

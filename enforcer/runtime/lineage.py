@@ -7,11 +7,13 @@ child is where its parent was, and a new program is looked up when it starts. No
 from __future__ import annotations
 
 import logging
+import re
 import select
 from collections import OrderedDict
 
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.procevents import ProcEvent, ProcEvents, What
+from enforcer.edges.procfs import Procfs
 from enforcer.errors import ContainerGone, EdgeError, HostError
 
 log = logging.getLogger(__name__)
@@ -19,15 +21,24 @@ log = logging.getLogger(__name__)
 KEPT = 65_536
 """Processes remembered, those that ended first go first: twice what a host with Linux's default pid_max can have."""
 
+KEPT_SHIMS = 8192
+
+CONTAINER = re.compile(r"(?:^|/)(?:docker-)?([0-9a-f]{64})(?:\.scope)?(?=/|$)")
+"""Docker's id in the path of a cgroup, by either cgroup driver (probes/subject.h reads the same)."""
+
+SHIM = re.compile(rb"[^\0]*containerd-shim[^\0]*\0(?:[^\0]*\0)*?-id\0([0-9a-f]{64})\0")
+
 _BATCH = 512
 
 
 class Lineage:
     """pid → path of its cgroup. ``missing`` says why births are not followed, "" if they are. One thread uses it."""
 
-    def __init__(self, cgroups: Cgroups) -> None:
+    def __init__(self, cgroups: Cgroups, *, procfs: Procfs | None = None) -> None:
         self._cgroups = cgroups
+        self._procfs = procfs or Procfs()
         self._places: OrderedDict[int, str] = OrderedDict()
+        self._shims: OrderedDict[int, str] = OrderedDict()
         self.missing = ""
         self.events: ProcEvents | None = None
         try:
@@ -55,14 +66,36 @@ class Lineage:
             else:
                 self._keep(event.pid, place)
         elif event.what is What.EXEC:
-            if self._look(event.pid) is None:
+            place = self._look(event.pid)
+            if place is None:
                 self._places.pop(event.pid, None)  # it may have been moved before it started the program
+            elif not CONTAINER.search(place):
+                self._meet(event.pid)
         elif event.pid in self._places:
             self._places.move_to_end(event.pid, last=False)
 
     def place(self, pid: int) -> str | None:
         """The path of the cgroup of a process that did something a moment ago; None if it cannot be told any more."""
         return self._look(pid) or self._places.get(pid)
+
+    def heir(self, parent: int) -> str | None:
+        """Where a child of this process is, of which nothing else can be told: with a parent in a container, or in the container
+        that the engine's own process beside it is there for. None for any other parent.
+        """
+        if parent not in self._shims:
+            place = self.place(parent)
+            if place is None or CONTAINER.search(place):
+                return place
+            self._meet(parent)
+        return self._shims.get(parent)
+
+    def _meet(self, pid: int) -> None:
+        """Remember which container a process of containerd's is there for: one begets the first process, and each `docker exec`."""
+        found = SHIM.match(self._procfs.command(pid))
+        if found:
+            self._shims[pid] = f"/{found[1].decode('ascii')}"
+            if len(self._shims) > KEPT_SHIMS:
+                self._shims.popitem(last=False)
 
     def _look(self, pid: int) -> str | None:
         try:

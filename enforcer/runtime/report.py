@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from enforcer import abi
@@ -36,6 +36,8 @@ class Health:
     uncovered: Mapping[str, str]
     unplaced: int
     malformed: int
+    shortcomings: Mapping[str, str] = field(default_factory=dict)
+    """What a mechanism does not see on this host → why."""
 
 
 def mechanisms(holds: tuple[Hold, ...]) -> dict[str, str]:
@@ -170,12 +172,17 @@ def degraded(snapshot: Snapshot, holds: tuple[Hold, ...], health: Health) -> lis
     for hold in holds:
         if hold.mechanism is None:
             found.append({"what": f"hook {hold.hook} is not held", "why": "; ".join(hold.missed)})
+        elif hold.mechanism is Mechanism.AUDIT:
+            found.append(
+                {"what": f"hook {hold.hook} is only watched: nothing is stopped", "why": "; ".join(hold.missed)}
+            )
         elif hold.hook == "open" and hold.mechanism is Mechanism.TRACEPOINT:
             found.append({"what": TRACEPOINT_HOLDS, "why": "; ".join(hold.missed)})
     if snapshot.policy.net_rules or snapshot.policy.internal:
         found.append(NETWORK_HOLDS)
     for parent, why in health.uncovered.items():
         found.append({"what": f"network rules do not hold for containers below cgroup {parent}", "why": why})
+    found += [{"what": what, "why": why} for what, why in health.shortcomings.items()]
     if health.behind:
         found.append(
             {"what": "the host has changed and could not be looked at", "why": "see the log; it is tried again"}

@@ -7,7 +7,6 @@ within another, a rule of somebody else's that came first) is the path followed,
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
@@ -23,12 +22,10 @@ from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.refused import Found, candidates
 from enforcer.errors import EdgeError, EnforcerError
+from enforcer.runtime.lineage import CONTAINER
 from enforcer.runtime.queue import Queue
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import boot_offset_ns
-
-CONTAINER = re.compile(r"(?:^|/)(?:docker-)?([0-9a-f]{64})(?:\.scope)?(?=/|$)")
-"""Docker's id in the path of a cgroup, by either cgroup driver (probes/subject.h reads the same)."""
 
 _REFUSED = frozenset({13, 30})  # EACCES, EROFS: as in probes/file.c
 _REACHED = frozenset({"NORMAL", "CREATE", "DELETE"})
@@ -51,7 +48,7 @@ class Sightings:
     def take(self, call: Call, seen: Observation, own: int, places: tuple[str | None, str | None]) -> None:
         """Judge one call. ``own``: the object that our rule's key names, 0 if none.
 
-        ``places``: the cgroups of the process and, where that cannot be told, of its parent.
+        ``places``: the cgroup of the process and, where that cannot be told, the one that its parent is or works for.
         """
         snapshot = self._snapshot()
         made = any(item.kind == "CREATE" for item in seen.items)
@@ -70,10 +67,10 @@ class Sightings:
 
     def _subject(self, snapshot: Snapshot, place: str | None, parent: str | None) -> int | None:
         """The subject that a process belongs to; None for the host's, and for one that cannot be told (counted)."""
-        if place is None and (parent is None or not CONTAINER.search(parent)):
-            self.unplaced += 1  # a child is where its parent is, but a container's first process has a parent outside
+        where = place or parent
+        if where is None:
+            self.unplaced += 1
             return None
-        where = place or parent or ""
         if found := CONTAINER.search(where):
             return self._container(snapshot, found[1])
         try:

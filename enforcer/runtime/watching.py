@@ -6,41 +6,26 @@ with each agent, since no pinned map keeps them.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 from enforcer import abi
 from enforcer.core.image import Image, Subject, Table
 from enforcer.core.model import Mechanism
 from enforcer.core.plan import Delete, Op, Publish, Put
-from enforcer.edges.bpf.loader import Source, probes_directory
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
-from enforcer.edges.bpfcall import why_no_bpf
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import HostError
-from enforcer.runtime.audit import Observer, owner_of
-from enforcer.runtime.canary import Canary
 from enforcer.runtime.ladder import GROUPS, Hold, Prove
 from enforcer.runtime.probes import Probes
-from enforcer.runtime.reconcile import Snapshot
-from enforcer.runtime.witness import Witness
-from enforcer.settings import Settings
-
-log = logging.getLogger(__name__)
 
 SEEN = ("open", "exec", "change", "unix", "refused")
 """The hold groups that audit sees."""
 
 UNSEEN = ("connect4", "connect6", "sendmsg4", "sendmsg6")
 """Groups without a ladder that it does not see; of the others it sees those in ``SEEN``."""
-
-JOIN_S = 5.0
-
-StartThread = Callable[[str, Callable[[], None]], None]
 
 
 class Tables(Maps):
@@ -115,19 +100,14 @@ class Tables(Maps):
 
 
 class Watching(Probes):
-    """Stands for ``Probes``. ``why``: why there are no programs; ``start_thread`` runs the observer's loop."""
+    """Stands for the kernel's programs. ``why``: why there are none; ``watch`` sets the watches and returns what tells of them."""
 
-    def __init__(
-        self, pins: Path, why: str, *, snapshot: Callable[[], Snapshot | None], canary: Path, start_thread: StartThread
-    ) -> None:
+    def __init__(self, why: str, watch: Callable[[Maps], Rings]) -> None:
         self.maps: Maps = Tables()
         self.adopted = False
         self.holds: tuple[Hold, ...] = ()
         self.uncovered: dict[str, str] = {}
-        self._pins, self._why, self._snapshot, self._canary = pins, why, snapshot, canary
-        self._start_thread = start_thread
-        self._ending, self._ended = threading.Event(), threading.Event()
-        self.observer: Observer | None = None
+        self._why, self._watch = why, watch
 
     def open_maps(self) -> Maps:
         """The maps: the same for all."""
@@ -135,17 +115,13 @@ class Watching(Probes):
 
     def rings(self) -> Rings:
         """The observer's records."""
-        return Rings(self._observer().sightings.events, self._observer().sightings.attempts)
+        return self._rings
 
     def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
-        """Set the watches, and see that a forbidden open is told of. Raises ``HostError``."""
-        owner = owner_of(self._pins)
-        observer = Observer(owner, self.maps, self._snapshot, cgroups, canary=self._canary)
-        observer.start()
-        self.observer = observer
-        self._start_thread("audit", self._loop)
-        finding = prove(self.maps, dict.fromkeys(SEEN, Mechanism.AUDIT))
-        self.holds = tuple(self._hold(group, finding.failures) for group in dict.fromkeys((*GROUPS, *UNSEEN)))
+        """Set the watches, and see that what is forbidden is told of. Raises ``HostError``."""
+        self._rings = self._watch(self.maps)
+        failures = prove(self.maps, dict.fromkeys(SEEN, Mechanism.AUDIT)).failures
+        self.holds = tuple(self._hold(group, failures) for group in dict.fromkeys((*GROUPS, *UNSEEN)))
 
     def _hold(self, group: str, failures: Mapping[str, str]) -> Hold:
         why = f"no program is loaded: {self._why}"
@@ -154,18 +130,6 @@ class Watching(Probes):
         if group in failures:
             return Hold(group, None, (why, f"audit: {failures[group]}"))
         return Hold(group, Mechanism.AUDIT, (why,))
-
-    def _loop(self) -> None:
-        try:
-            while not self._ending.is_set():
-                self._observer().step()
-        finally:
-            self._ended.set()
-
-    def _observer(self) -> Observer:
-        if self.observer is None:
-            raise AssertionError("asked before anything is watched")
-        return self.observer
 
     def cover(self, cgroups: Cgroups, parents: Iterable[str]) -> list[Hold]:
         """No program is attached to a cgroup here."""
@@ -179,57 +143,11 @@ class Watching(Probes):
         """What is watched is watched."""
 
     def give_up(self) -> None:
-        """The start failed: take the watches away."""
-        self.close()
+        """Nothing is in the kernel but the watches, and those are taken away by whoever set them."""
 
-    def close(self) -> None:
-        """The agent ends: nobody would read what the watches tell."""
-        self._ending.set()
-        if self.observer:
-            self._ended.wait(JOIN_S)
-            self.observer.step(0)
-            self.observer.close()
-            self.observer = None
+    def release(self) -> None:
+        """Nothing is held."""
 
-
-def bring_up(
-    settings: Settings,
-    instance: int,
-    *,
-    snapshot: Callable[[], Snapshot | None],
-    canary: Path,
-    start_thread: StartThread,
-) -> Probes:
-    """The kernel's programs, or the watches of a host that lets us have none.
-
-    Only a kernel that refuses BPF altogether is watched instead: whatever else stands in the way is for the operator to
-    mend, and ``--require deny`` or a mechanism that was asked for takes nothing less. Raises ``HostError``.
-    """
-
-    def watching(why: str) -> Watching:
-        return Watching(settings.pins, why, snapshot=snapshot, canary=canary, start_thread=start_thread)
-
-    if settings.mechanism == "audit":
-        return watching("--mechanism audit was asked for")
-    try:
-        source = Source.of(probes_directory(), settings.mechanism)
-        return Probes(settings.pins, source, instance=instance, mechanism=settings.mechanism)
-    except HostError as e:
-        why = why_no_bpf()
-        if settings.mechanism or settings.require_deny or not why:
-            raise
-        log.critical("NOTHING IS STOPPED on this host, what is forbidden is only watched by audit: %s (%s)", why, e)
-        return watching(why)
-
-
-def trial(probes: Probes, canary: Canary, cgroups: Cgroups, path: str) -> Canary | Witness:
-    """What proves that the probes hold: the canary, or where nothing is stopped a witness in the cgroup ``path``."""
-    return Witness(cgroups, path, canary.directory / "file") if isinstance(probes, Watching) else canary
-
-
-def end(probes: Probes) -> str:
-    """The agent stops: take away what would be watched for nobody. What becomes of what it has put in force, in words."""
-    if isinstance(probes, Watching):
-        probes.close()
-        return "nothing is watched any more"
-    return "what it has put in force stays in force"
+    def unload(self) -> int:
+        """Nothing is loaded."""
+        return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from enforcer.core.ids import Reserved
@@ -23,14 +23,16 @@ WAIT_S = 5.0
 TRIED = {"open": "open", "change": "setattr"}
 """Hold group → the attempt, by ``proof.attempt_of``, that stands for it."""
 
-# Joins the scratch cgroup, tries, and stays until it is told to go: who it was is asked while it is there.
+# Joins the scratch cgroup, tries what it is told to, and stays until it is told to go: who it was is asked while it is there.
 ATTEMPT = """
 import os, sys
-procs, path = sys.argv[1:]
+procs, path, *names = sys.argv[1:]
 with open(procs, "w") as file:
     file.write("0")
-os.close(os.open(path, os.O_RDONLY))
-os.chmod(path, 0o640)
+if "open" in names:
+    os.close(os.open(path, os.O_RDONLY))
+if "setattr" in names:
+    os.chmod(path, 0o640)
 print("done", flush=True)
 sys.stdin.read()
 """
@@ -58,7 +60,7 @@ class Witness:
 
     def _tried(self, maps: Maps, groups: list[str], recorded: Callable[[], Seen] | None) -> list[Proof]:
         before, seen = counted(maps), dict(recorded()) if recorded else {}
-        with self._attempt() as child:
+        with self._attempt(TRIED[g] for g in groups) as child:
             try:
                 self._await_done(child)
                 counts = {g: _rises(lambda: counted(maps), before, TRIED[g]) for g in groups}
@@ -67,9 +69,9 @@ class Witness:
         records = {g: recorded is None or _rises(recorded, seen, TRIED[g]) for g in groups}
         return [_proof(g, counted=counts[g], recorded=records[g] if recorded else None) for g in groups]
 
-    def _attempt(self) -> subprocess.Popen[str]:
+    def _attempt(self, names: Iterable[str]) -> subprocess.Popen[str]:
         procs = self._cgroups.root.joinpath(self._path.lstrip("/"), "cgroup.procs")
-        command = [sys.executable, "-I", "-S", "-c", ATTEMPT, str(procs), str(self._file)]
+        command = [sys.executable, "-I", "-S", "-c", ATTEMPT, str(procs), str(self._file), *names]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 -- our own interpreter and text
 
