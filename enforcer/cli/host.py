@@ -92,7 +92,13 @@ def _status_text(found: dict[str, Any]) -> list[str]:
     "--pins", type=click.Path(path_type=Path), default=defaults.PINS, show_default=True, help="Directory of pins."
 )
 def unload_command(pins: Path) -> None:
-    """Remove every program and map from the kernel: nothing is enforced any more. The agent must have stopped."""
-    if not pins.exists():
+    """Remove every program, map and audit rule from the kernel: nothing is enforced any more. The agent must have stopped."""
+    from enforcer.runtime.audit import forget  # noqa: PLC0415 -- carries the observer
+
+    pinned = pins.exists()
+    links = Loader(pins, Libbpf()).unload() if pinned else 0
+    rules = forget(pins)
+    if not pinned and not rules:
         raise UsageError(f"nothing is pinned at {pins}: --pins must be what `enforcer run` was given")
-    emit([f"{Loader(pins, Libbpf()).unload()} programs detached, {pins} removed"])
+    lines = [f"{links} programs detached, {pins} removed"] if pinned else []
+    emit(lines + ([f"{rules} audit rules removed"] if rules else []))

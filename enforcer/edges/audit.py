@@ -28,7 +28,7 @@ _REQUEST_ACK = 0x05  # NLM_F_REQUEST | NLM_F_ACK
 _HEAD = struct.Struct("=IHHII")  # struct nlmsghdr
 _STATUS = struct.Struct("=8I")  # struct audit_status, as old as any kernel that we run on
 _SET_ENABLED, _SET_BACKLOG = 0x01, 0x10  # AUDIT_STATUS_ENABLED, AUDIT_STATUS_BACKLOG_LIMIT
-_LOCKED, _PANIC = 2, 2  # `enabled` until the next boot; `failure`: AUDIT_FAIL_PANIC
+LOCKED, _PANIC = 2, 2  # `enabled` until the next boot; `failure`: AUDIT_FAIL_PANIC
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _READLOG = 1  # AUDIT_NLGRP_READLOG
 _SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h: beyond net.core.rmem_max, for CAP_NET_ADMIN
@@ -86,10 +86,16 @@ class Audit:
         return Status(*_STATUS.unpack_from(answer))
 
     def begin(self) -> Status:
-        """Undo what a killed agent of this place has left, switch auditing on; the settings that were there before."""
+        """Undo what a killed agent of this place has left, switch auditing on; the settings that were there before.
+
+        Where other agents watch already, that is before the first of them.
+        """
         self.clear()
-        self._before = found = self.status()
-        if found.enabled == _LOCKED:
+        found = self.status()
+        first = next((rule.key for rule in self.rules() if rule.key), None)
+        was = (first.enabled, first.backlog) if first else (found.enabled, found.backlog_limit)
+        self._before = found._replace(enabled=was[0], backlog_limit=was[1])
+        if found.enabled == LOCKED:
             raise HostError(
                 "audit's configuration is locked until the next boot (enabled 2): remove `-e 2` from its rules"
             )
@@ -99,7 +105,7 @@ class Audit:
             self._set(_SET_BACKLOG, backlog=BACKLOG)
         if not found.enabled:
             self._set(_SET_ENABLED, enabled=1)
-        return found
+        return self._before
 
     def key(self, number: int) -> Key:
         """The key of a rule for this data object."""
@@ -132,7 +138,7 @@ class Audit:
         """
         ours = [(rule, rule.key) for rule in self.rules() if rule.key and rule.key.owner == self._owner]
         for _, key in ours:
-            if key.pid != os.getpid() and _runs(key.pid):
+            if key.pid != os.getpid() and runs(key.pid):
                 raise HostError(f"an agent (process {key.pid}) watches by these audit rules: stop it first")
         for rule, _ in ours:
             self._remove(rule.packed)
@@ -244,7 +250,7 @@ def _elsewhere() -> bool:
         return False
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
     """Is that process there, and an enforcer?"""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:

@@ -19,7 +19,7 @@ from pathlib import Path
 from enforcer import abi
 from enforcer.core.ids import Reserved
 from enforcer.core.model import Hook, Inode
-from enforcer.edges.audit import Audit, Records
+from enforcer.edges.audit import LOCKED, Audit, Records, runs
 from enforcer.edges.audit_calls import ALL, I386, X86_64, call_of, numbers_of
 from enforcer.edges.audit_records import Assembler, Observation, head_of
 from enforcer.edges.audit_rules import Key, Rule
@@ -75,7 +75,7 @@ class Observer:
         self.sightings = Sightings(maps, snapshot, cgroups)
         self._events = Assembler()
         self._watched: dict[int, tuple[Root, list[Rule]]] = {}
-        self._looked: Snapshot | None = None
+        self._looked: Snapshot | str | None = "nothing yet"
         self._proven = False
         self._last = self._overruns = self._lost = 0
         self._accounted = 0.0
@@ -168,7 +168,7 @@ class Observer:
         if snapshot is self._looked:
             return
         self._looked = snapshot
-        wanted = self._wanted(snapshot) if snapshot else {}
+        wanted = self._wanted(snapshot)
         for number in [n for n, (root, _) in self._watched.items() if wanted.get(n) != root]:
             self._audit.remove(self._watched.pop(number)[1])
         unwatched = {}
@@ -188,14 +188,14 @@ class Observer:
         self._audit.add(rules)
         return rules
 
-    def _wanted(self, snapshot: Snapshot) -> dict[int, Root]:
+    def _wanted(self, snapshot: Snapshot | None) -> dict[int, Root]:
         """What to watch, what lies deeper first: of two rules that match, the one that came first answers."""
         found: dict[int, Root] = {int(Reserved.CANARY): (str(self._canary), ())}
-        for number in {o.id for o in snapshot.image.objects.values()}:
-            identity = snapshot.state.ids.object_of(number)
-            data = snapshot.facts.objects.get(identity) if identity else None
-            if data:
-                found[number] = data.path, data.inodes
+        if snapshot:
+            numbers = {o.id for o in snapshot.image.objects.values()}
+            named = ((number, snapshot.state.ids.object_of(number)) for number in numbers)
+            known = ((number, snapshot.facts.objects.get(identity)) for number, identity in named if identity)
+            found |= {number: (data.path, data.inodes) for number, data in known if data}
         return dict(sorted(found.items(), key=lambda item: (-item[1][0].count("/"), item[0])))
 
     def _count_gap(self, serial: int) -> None:
@@ -217,3 +217,29 @@ class Observer:
     def _lose(self, n: int) -> None:
         log.error("audit has lost %d records: what they told of is neither counted nor logged", n)
         self._maps.add_loss(int(Reserved.HOST), abi.LOST_UNJUDGED, n)
+
+
+def forget(pins: Path) -> int:
+    """Remove the watches that a killed agent with this directory of pins has left; how many rules went.
+
+    Raises ``HostError`` while it runs. Where there is no audit, or none for us, there is nothing to remove.
+    """
+    try:
+        audit = Audit(owner_of(pins))
+        audit.rules()
+    except HostError:
+        return 0
+    with audit:
+        return audit.clear()
+
+
+def left_over() -> str:
+    """What audit is doing now, and how many rules agents that were killed have left, in words. Raises ``HostError``."""
+    with Audit("") as audit:
+        status, rules = audit.status(), audit.rules()
+    stale = sum(1 for rule in rules if rule.key and not runs(rule.key.pid))
+    words = "locked" if status.enabled == LOCKED else "on" if status.enabled else "off"
+    said = f"{words}, {len(rules)} rules"
+    return (
+        f"{said}, {stale} of them left by an agent that was killed: `enforcer unload` removes them" if stale else said
+    )

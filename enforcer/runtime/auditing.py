@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from enforcer.core.model import Hook, Mechanism
 from enforcer.edges.audit_calls import ALL, CHANGES
@@ -22,7 +23,7 @@ from enforcer.runtime.probes import Probes
 from enforcer.runtime.proof import Finding, Seen
 from enforcer.runtime.queue import Joined
 from enforcer.runtime.reconcile import Snapshot
-from enforcer.runtime.watching import Watching
+from enforcer.runtime.watching import Tables, Watching
 from enforcer.runtime.witness import Witness
 from enforcer.settings import Settings
 
@@ -76,18 +77,18 @@ class Auditing:
 
     def beside(self, probes: Probes) -> None:
         """Where nothing holds changes to names and attributes, have audit see them at least."""
-        held = {hold.hook: hold.mechanism for hold in probes.holds}
-        if isinstance(probes, Watching) or CHANGE not in held or held[CHANGE]:
-            return
-        maps = probes.open_maps()
+        if not isinstance(probes, Watching):
+            probes.holds = watched_too(probes.holds, lambda: self._why_no_changes(probes.open_maps()))
+
+    def _why_no_changes(self, maps: Maps) -> str:
         try:
             self._watch(maps, CHANGES)
-            failures = self._witness.run(maps, {CHANGE: Mechanism.AUDIT}).failures
+            why = self._witness.run(maps, {CHANGE: Mechanism.AUDIT}).failures.get(CHANGE, "")
         except (HostError, EdgeError) as e:
-            failures = {CHANGE: str(e)}
-        if failures:
+            why = str(e)
+        if why:
             self.end()
-        probes.holds = tuple(_seen(h, failures) if h.hook == CHANGE else h for h in probes.holds)
+        return why
 
     def rings(self, probes: Probes) -> Rings:
         """The records of the probes, and of what is watched beside them."""
@@ -139,6 +140,26 @@ class Auditing:
                 observer.step()
         finally:
             self._ended.set()
+
+
+def would_watch(name: Path, cgroups: Cgroups, canary: Path, hooks: frozenset[Hook]) -> str:
+    """Why audit would not do here, "" if it would: it is tried, and taken away again. ``name`` tells the rules apart."""
+    observer = Observer(owner_of(name), Tables(), lambda: None, cgroups, canary=canary, hooks=hooks)
+    try:
+        observer.start()
+    except (HostError, EdgeError) as e:
+        return str(e)
+    observer.close()
+    return ""
+
+
+def watched_too(holds: tuple[Hold, ...], why_not: Callable[[], str]) -> tuple[Hold, ...]:
+    """What audit adds to what programs hold: changes are seen where nothing stops them, unless ``why_not`` says why not."""
+    if any(hold.hook == CHANGE and hold.mechanism for hold in holds):
+        return holds
+    why = why_not()
+    failures = {CHANGE: why} if why else {}
+    return tuple(_seen(hold, failures) if hold.hook == CHANGE else hold for hold in holds)
 
 
 def _seen(hold: Hold, failures: Mapping[str, str]) -> Hold:

@@ -7,20 +7,26 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import Ids
 from enforcer.core.model import Facts, Mode, Policy
 from enforcer.core.plan import plan
+from enforcer.edges.audit_calls import ALL, CHANGES
 from enforcer.edges.bpf import offsets
 from enforcer.edges.bpf.loader import Source, lsm_list, probes_directory
+from enforcer.edges.bpfcall import why_no_bpf
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.dockerd import Dockerd
 from enforcer.errors import EnforcerError, HostError
+from enforcer.runtime.audit import left_over
+from enforcer.runtime.auditing import watched_too, would_watch
 from enforcer.runtime.canary import Canary
 from enforcer.runtime.ladder import Hold
 from enforcer.runtime.probes import Probes
+from enforcer.runtime.watching import SEEN, held_by_audit
 from enforcer.settings import default_parent
 
 PINS = Path("/sys/fs/bpf")
@@ -45,6 +51,7 @@ def checks(docker: str, cgroup: str = "") -> Iterator[Check]:
     yield _asked("kernel's BTF and the fields that the probes read", _fields)
     yield _asked("cgroup v2", lambda: str(Cgroups().root))
     yield Check("LSMs", True, ", ".join(lsm_list() or ["unknown: securityfs is not mounted"]))
+    yield Check("audit", True, _audit())
     yield _asked("docker", lambda: _docker(docker))
     yield _asked("the cgroup above the containers", lambda: _attachable(cgroup or default_parent_of(docker)))
 
@@ -57,7 +64,12 @@ def holds(parent: str) -> tuple[Hold, ...]:
     with tempfile.TemporaryDirectory(prefix="enforcer-") as directory:
         canary = Canary(cgroups, scratch, Path(directory), name="canary")
         try:
-            return _tried(Probes(PINS / name, Source.of(probes_directory()), instance=0), canary, cgroups, scratch)
+            seen = partial(would_watch, PINS / name, cgroups, canary.directory)
+            if why := why_no_bpf():
+                unseen = seen(ALL)
+                return held_by_audit(why, dict.fromkeys(SEEN, unseen) if unseen else {})
+            probes = Probes(PINS / name, Source.of(probes_directory()), instance=0)
+            return watched_too(_tried(probes, canary, cgroups, scratch), lambda: seen(CHANGES))
         finally:
             cgroups.remove(scratch)
 
@@ -82,6 +94,14 @@ def _asked(what: str, look: Callable[[], str]) -> Check:
 
 def _fields() -> str:
     return f"{offsets.header((probes_directory() / 'kernel.h').read_text()).count('#define')} places found"
+
+
+def _audit() -> str:
+    """The last resort: what it lacks is no failure of a host that has better."""
+    try:
+        return left_over()
+    except EnforcerError as e:
+        return str(e)
 
 
 def _root() -> str:

@@ -121,15 +121,7 @@ class Watching(Probes):
         """Set the watches, and see that what is forbidden is told of. Raises ``HostError``."""
         self._rings = self._watch(self.maps)
         failures = prove(self.maps, dict.fromkeys(SEEN, Mechanism.AUDIT)).failures
-        self.holds = tuple(self._hold(group, failures) for group in dict.fromkeys((*GROUPS, *UNSEEN)))
-
-    def _hold(self, group: str, failures: Mapping[str, str]) -> Hold:
-        why = f"no program is loaded: {self._why}"
-        if group not in SEEN:
-            return Hold(group, None, (why, "audit does not see it"))
-        if group in failures:
-            return Hold(group, None, (why, f"audit: {failures[group]}"))
-        return Hold(group, Mechanism.AUDIT, (why,))
+        self.holds = held_by_audit(self._why, failures)
 
     def cover(self, cgroups: Cgroups, parents: Iterable[str]) -> list[Hold]:
         """No program is attached to a cgroup here."""
@@ -151,3 +143,17 @@ class Watching(Probes):
     def unload(self) -> int:
         """Nothing is loaded."""
         return 0
+
+
+def held_by_audit(why: str, failures: Mapping[str, str]) -> tuple[Hold, ...]:
+    """What holds each group where no program is loaded (``why``); ``failures``: groups that audit does not see after all."""
+    first = f"no program is loaded: {why}"
+
+    def held(group: str) -> Hold:
+        if group not in SEEN:
+            return Hold(group, None, (first, "audit does not see it"))
+        if group in failures:
+            return Hold(group, None, (first, f"audit: {failures[group]}"))
+        return Hold(group, Mechanism.AUDIT, (first,))
+
+    return tuple(held(group) for group in dict.fromkeys((*GROUPS, *UNSEEN)))
