@@ -1,0 +1,325 @@
+"""Tries every way twice, before the enforcer runs and under it, and writes down what became of each.
+
+In the VM it is a program: ``python -m tests.attacks.play MECHANISM TOOLS RESULTS``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from enforcer.core.event import Event, FileAttempt
+from enforcer.core.model import Mechanism
+from enforcer.edges.segments import segments_of
+from tests.attacks.ground import LABEL, Ground
+from tests.attacks.ways import VM_ONLY, WAYS, Proof, Way
+from tests.e2e.agent import Agent
+
+BPFFS = Path("/sys/fs/bpf")
+GETFLAGS = 0x80086601
+"""FS_IOC_GETFLAGS of include/uapi/linux/fs.h: what chattr sets."""
+
+HOSTILE = {"newline", "escape", "bad-utf8"}
+"""The ways to files with hostile names."""
+
+LAST = {"unlink-pin", "rename-pins", "state-file", "policy-file"}
+"""What the agent may not survive comes last."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the attacker said of a way, and whether its victims, seen from the host, are not what they were."""
+
+    outcome: str
+    why: str = ""
+    proof: str = ""
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event of the journal that belongs to a way, as far as tests look at it."""
+
+    hook: str
+    verdict: str
+    mechanism: str
+    object: str
+    path: str
+    count: int
+
+
+@dataclass
+class Played:
+    """All of it. ``before`` and ``under``: key of the way → what was told, one for each try; ``events`` likewise."""
+
+    mechanism: str
+    secret: str
+    before: dict[str, list[Told]] = field(default_factory=dict)
+    under: dict[str, list[Told]] = field(default_factory=dict)
+    events: dict[str, list[Seen]] = field(default_factory=dict)
+    lawful: list[Told] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    journal: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Played:
+        """What ``to_json`` wrote."""
+        data = json.loads(text)
+        for name in ("before", "under"):
+            data[name] = {key: [Told(**t) for t in tries] for key, tries in data[name].items()}
+        data["events"] = {key: [Seen(**e) for e in events] for key, events in data["events"].items()}
+        data["lawful"] = [Told(**t) for t in data["lawful"]]
+        return cls(**data)
+
+    def to_json(self) -> bytes:
+        """For a file that another machine reads."""
+        return json.dumps(asdict(self)).encode()
+
+
+@dataclass(frozen=True)
+class Play:
+    """The ways that can be tried here. ``starts``: containers born with the attack as their first instruction."""
+
+    ground: Ground
+    mechanism: Mechanism
+    starts: int
+    rounds: int
+    ways: tuple[Way, ...]
+
+    def run(self, agent: Agent) -> Played:
+        """Both passes. The agent's policy is written here; whoever made the agent ends it."""
+        ground = self.ground
+        played = Played(self.mechanism.name.lower(), ground.secret)
+        agent.journal.parent.mkdir(parents=True, exist_ok=True)
+        policy = agent.directory / "policy"
+        policy.mkdir(exist_ok=True)
+        (policy / "attacks.yaml").write_text(ground.policy)
+        with self._decoys(agent.directory) as decoys:
+            self._try_all(played.before, decoys, starts=1)
+        agent.start("--mechanism", played.mechanism)
+        played.held = agent.status()["mechanisms"]
+        self._try_all(played.under, self._targets(agent), starts=self.starts, agent=agent)
+        self._read_journal(played, agent)
+        return played
+
+    def _try_all(
+        self, told: dict[str, list[Told]], environment: Mapping[str, str], *, starts: int, agent: Agent | None = None
+    ) -> None:
+        self.ground.lay_bait()
+        environment = {"ROUNDS": str(self.rounds), "TRIES": "400", **environment}
+        for place in ("stranger", "reader", "peer", "mighty"):
+            ways = sorted((w for w in self.ways if w.place == place), key=lambda w: w.name in LAST)
+            extra = {"REBORN": self._reborn(agent)} if place == "stranger" else {}
+            self._attack(place, ways, {**environment, **extra}, told)
+        for way in (w for w in self.ways if w.place in ("first", "busy", "inheritor")):
+            told[way.key] = self._births(
+                way, starts if way.place == "first" else 1 if agent is None else min(starts, 10)
+            )
+
+    def _attack(self, place: str, ways: list[Way], environment: Mapping[str, str], told: dict[str, list[Told]]) -> None:
+        changing = [w.name for w in ways if w.proof is Proof.CHANGE]
+        self.ground.lay_victims(place, changing)
+        before = {name: self._state(place, name) for name in changing}
+        said = self.ground.attack(place, [w.name for w in ways], environment)
+        for name, answer in answers(said):
+            changed = name in before and before[name] != self._state(place, name)
+            told[f"{place}/{name}"] = [Told(*answer, changed)]
+
+    def _state(self, place: str, way: str) -> list[str]:
+        return [line for directory in self.ground.victims(place, way) for line in state_of(directory)]
+
+    def _births(self, way: Way, starts: int) -> list[Told]:
+        where = {"volumes_from": ["owner"]} if way.place == "inheritor" else {"volumes": ["safe-data:/safe"]}
+        workers = 1 if starts == 1 else min(2, os.cpu_count() or 1)
+        with loaded(way.place == "busy"), ThreadPoolExecutor(workers) as pool:
+            births = pool.map(lambda n: self.ground.born(f"{way.place}-{n}", way.name, **where), range(starts))
+            return [Told(*answer) for said in births for _, answer in answers(said)]
+
+    def _reborn(self, agent: Agent | None) -> str:
+        """A protected volume with the inode that a free one had; its secret's path in the container."""
+        volume = self._made_anew("free-gone", "safe-anew")
+        (self.ground.data(volume) / "secret").write_text(self.ground.secret)
+        if agent:
+            agent.await_that("the volume to be known", lambda: volume in json.dumps(agent.matrix()))
+        return f"/volumes/{volume}/_data/secret"
+
+    def _made_anew(self, old: str, new: str) -> str:
+        """The inode that the directory of volume ``old`` had comes back as that of ``new``."""
+        volumes = self.ground.client.volumes
+        labels = dict(self.ground.labels)
+        for name in (new, old):
+            for found in volumes.list(filters={"name": f"^{name}$"}):
+                found.remove(force=True)
+        volumes.create(old, labels=labels)
+        inode = self.ground.data(old).stat().st_ino
+        volumes.get(old).remove()
+        for _ in range(100):
+            volumes.create(new, labels=labels)
+            if self.ground.data(new).stat().st_ino == inode:
+                return new
+            volumes.get(new).remove()
+        raise AssertionError(f"inode {inode} has not come back in a hundred volumes")
+
+    @contextmanager
+    def _decoys(self, directory: Path) -> Iterator[dict[str, str]]:
+        """BPF objects and files that are nobody's, in the places of the agent's own."""
+        pins = BPFFS / "enforcer-attacks-decoys"
+        try:
+            subprocess.run([self.ground.tools / "attacker", "decoys", pins], check=True)
+            files = {name: directory / f"decoy-{name.lower()}" for name in ("POLICY", "STATE", "JOURNAL")}
+            for file in files.values():
+                file.write_text("")
+            yield self._named(pins, doomed=pins / "doomed") | {name: f"/host{file}" for name, file in files.items()}
+        finally:
+            shutil.rmtree(pins, ignore_errors=True)
+            for made in Path("/sys/fs/cgroup").glob("**/attacks-elsewhere"):
+                made.rmdir()
+
+    def _targets(self, agent: Agent) -> dict[str, str]:
+        (state,) = (agent.directory / "state").glob("*.json")
+        files = {
+            "POLICY": agent.directory / "policy/attacks.yaml",
+            "STATE": state,
+            "JOURNAL": segments_of(agent.journal)[-1],
+        }
+        (build,) = (d for d in agent.pins.iterdir() if d.is_dir())
+        return self._named(build, doomed=build / "maps" / "losses") | {
+            name: f"/host{file}" for name, file in files.items()
+        }
+
+    def _named(self, pins: Path, *, doomed: Path) -> dict[str, str]:
+        listed = subprocess.run(
+            [self.ground.tools / "attacker", "identify", pins], check=True, capture_output=True, text=True
+        ).stdout
+        found = {}
+        for kind, number, pin in (line.split("\t") for line in listed.splitlines()):
+            found.setdefault(f"{kind.upper()}_ID", number)
+            found.setdefault("PIN", f"/hostbpf/{Path(pin).relative_to(BPFFS)}")
+        found["PINS"], found["DOOMED"] = (f"/hostbpf/{p.relative_to(BPFFS)}" for p in (pins, doomed))
+        return found
+
+    def _read_journal(self, played: Played, agent: Agent) -> None:
+        def settled() -> bool:
+            counts = agent.status()["counts"]
+            gone = counts["suppressed"] + sum(counts["lost"].values())
+            return (
+                sum(e.count for e in agent.events()) == counts["recorded"]
+                and counts["counted"] == counts["recorded"] + gone
+            )
+
+        agent.await_that("the journal to hold all that was counted", settled)
+        played.counts = agent.status()["counts"]
+        names = {w.name: w.key for w in self.ways if w.place in ("first", "busy", "inheritor")}
+        for event in agent.events():
+            key = names.get(event.process.name, f"{event.who.name}/{event.process.name}")
+            played.events.setdefault(key, []).append(seen(event))
+        played.strays = sorted(set(played.events) - {w.key for w in self.ways})
+        lines = (line for s in segments_of(agent.journal) for line in s.read_bytes().decode().split("\n") if line)
+        played.journal = [line for line in lines if named(line) in HOSTILE]
+
+
+def named(line: str) -> str:
+    """The comm in a line of the journal."""
+    return str(json.loads(line).get("process", {}).get("name", ""))
+
+
+def seen(event: Event) -> Seen:
+    """The facts of an event that tests look at."""
+    attempt = event.attempt
+    named = (attempt.object.name, attempt.path) if isinstance(attempt, FileAttempt) else (attempt.address, "")
+    return Seen(
+        event.hook.name.lower(), event.verdict.name.lower(), event.mechanism.name.lower(), *named, count=event.count
+    )
+
+
+def answers(said: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """The attacker's lines: name of the way, then outcome, why, proof in hex."""
+    for line in said.splitlines():
+        name, outcome, why, proof = line.split("\t")
+        yield name, (outcome, why, bytes.fromhex(proof).decode("latin-1"))
+
+
+def state_of(directory: Path) -> list[str]:
+    """All there is to know of what is below a directory, but when it was read."""
+    lines = []
+    for path in (directory, *sorted(directory.rglob("*"))):
+        s = path.lstat()
+        extended = [(name, os.getxattr(path, name, follow_symlinks=False)) for name in _xattrs(path)]
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        facts = (s.st_ino, s.st_mode, s.st_nlink, s.st_uid, s.st_gid, s.st_size, s.st_blocks, s.st_mtime_ns)
+        lines.append(repr((str(path), facts, extended, _flags(path), content)))
+    return lines
+
+
+def _xattrs(path: Path) -> list[str]:
+    return os.listxattr(path, follow_symlinks=False)
+
+
+def _flags(path: Path) -> int:
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        return 0
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        (flags,) = struct.unpack("=l", fcntl.ioctl(fd, GETFLAGS, bytes(8))[:4])
+        return int(flags)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def loaded(wanted: bool) -> Iterator[None]:
+    """Twice as many busy programs as the machine has processors, while it lasts."""
+    busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(2 * (os.cpu_count() or 1) * wanted)]
+    try:
+        yield
+    finally:
+        for program in busy:
+            program.kill()
+            program.wait()
+
+
+def possible(mechanism: Mechanism) -> tuple[Way, ...]:
+    """The ways that can be tried where this mechanism is tested."""
+    return tuple(w for w in WAYS if w.expected(mechanism) is not VM_ONLY)
+
+
+def main(mechanism: str, tools: str, results: str) -> None:
+    """The play in the VM, whose engine listens at Docker's own place."""
+    from deploy.demo.engine import DEFAULT_SOCKET, Engine  # noqa: PLC0415
+    from deploy.demo.namespace import Namespace  # noqa: PLC0415
+
+    class HostAgent(Agent):
+        """The agent in the host's own network namespace."""
+
+        inside = ()
+        pins = BPFFS / "enforcer"
+
+    directory = Path("/var/lib/attacks")
+    directory.mkdir()
+    engine = Engine(DEFAULT_SOCKET, Namespace(), directory, "docker", own=False)
+    client = docker.DockerClient(base_url=DEFAULT_SOCKET)
+    labels = {LABEL: "vm"}
+    ground = Ground(client, Path(tools), "/var/run/docker.sock", privileged=True, labels=labels)
+    ground.make()
+    wanted = Mechanism[mechanism.upper()]
+    played = Play(ground, wanted, starts=10, rounds=10_000, ways=possible(wanted)).run(HostAgent(engine, directory))
+    Path(results, "played.json").write_bytes(played.to_json())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,148 @@
+/* The agent's own: its maps, programs, links, pins and files. The same on what is nobody's shows that the way works. */
+#include <dirent.h>
+#include <linux/bpf.h>
+
+#include "attacker.h"
+
+static long bpf(int command, union bpf_attr *attributes)
+{
+	return syscall(SYS_bpf, command, attributes, sizeof(*attributes));
+}
+
+static int get(const char *pin)
+{
+	union bpf_attr a = {.pathname = (unsigned long)pin};
+
+	return bpf(BPF_OBJ_GET, &a);
+}
+
+static void way_obj_get(void)
+{
+	attempt(get(given("PIN")));
+	reached("fd", 2);
+}
+
+/* map_id, prog_id, link_id: the first field of the same union. */
+static int by_id(int command, const char *name)
+{
+	union bpf_attr a = {.map_id = number(name)};
+
+	return attempt(bpf(command, &a));
+}
+
+static void way_map_by_id(void)
+{
+	by_id(BPF_MAP_GET_FD_BY_ID, "MAP_ID");
+	reached("fd", 2);
+}
+
+static void way_prog_by_id(void)
+{
+	by_id(BPF_PROG_GET_FD_BY_ID, "PROG_ID");
+	reached("fd", 2);
+}
+
+/* Raw tracepoint links cannot be detached, so an open descriptor is as far as it goes without more. */
+static void way_link_by_id(void)
+{
+	union bpf_attr a = {.link_detach.link_fd = by_id(BPF_LINK_GET_FD_BY_ID, "LINK_ID")};
+
+	bpf(BPF_LINK_DETACH, &a);
+	reached("fd", 2);
+}
+
+static void way_unlink_pin(void) { done(unlink(given("DOOMED"))); }
+
+/* And back: an agent that has lost its pins ends, and would tell no more of the other ways. */
+static void way_rename_pins(void)
+{
+	const char *pins = given("PINS"), *moved = path("%s-moved", pins);
+
+	attempt(rename(pins, moved));
+	done(rename(moved, pins));
+}
+
+/* A descriptor to write by is enough: what is written would only spoil the other ways. */
+static void write_to(const char *file)
+{
+	attempt(open(file, O_WRONLY | O_APPEND));
+	reached("fd", 2);
+}
+
+static void way_policy(void) { write_to(given("POLICY")); }
+static void way_state(void) { write_to(given("STATE")); }
+static void way_journal(void) { write_to(given("JOURNAL")); }
+
+static int load_return_zero(void)
+{
+	struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0}, {.code = BPF_JMP | BPF_EXIT}};
+	union bpf_attr a = {.prog_type = BPF_PROG_TYPE_RAW_TRACEPOINT, .insn_cnt = 2, .insns = (unsigned long)code,
+			    .license = (unsigned long)"GPL"};
+
+	return bpf(BPF_PROG_LOAD, &a);
+}
+
+static int pin(const char *directory, const char *name, int fd)
+{
+	union bpf_attr a = {.pathname = (unsigned long)path("%s/%s", directory, name), .bpf_fd = fd};
+
+	return fd < 0 ? fd : bpf(BPF_OBJ_PIN, &a);
+}
+
+void make_decoys(const char *directory)
+{
+	union bpf_attr map = {.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1};
+	union bpf_attr link = {.raw_tracepoint.name = (unsigned long)"cgroup_rmdir", .raw_tracepoint.prog_fd = load_return_zero()};
+	int made = bpf(BPF_MAP_CREATE, &map);
+
+	mkdir(directory, 0700);
+	if (pin(directory, "map", made) || pin(directory, "doomed", made) ||
+	    pin(directory, "program", link.raw_tracepoint.prog_fd) || pin(directory, "link", bpf(BPF_RAW_TRACEPOINT_OPEN, &link))) {
+		perror("decoys");
+		exit(1);
+	}
+}
+
+/* Which kind of object a descriptor is, by the name that the kernel gives its file. */
+static const char *kind_of(int fd)
+{
+	static char name[64];
+	ssize_t n = readlink(path("/proc/self/fd/%d", fd), name, sizeof(name) - 1);
+
+	name[n < 0 ? 0 : n] = 0;
+	return strstr(name, "bpf-map") ? "map" : strstr(name, "bpf-prog") ? "prog" : "link";
+}
+
+void identify(const char *directory)
+{
+	DIR *listed = opendir(directory);
+	struct dirent *entry;
+
+	while (listed && (entry = readdir(listed))) {
+		union { struct bpf_map_info map; struct bpf_prog_info prog; struct bpf_link_info link; } info = {};
+		const char *name = path("%s/%s", directory, entry->d_name);
+		union bpf_attr a = {};
+		int fd = entry->d_name[0] == '.' ? -1 : get(name);
+
+		a.info.bpf_fd = fd;
+		a.info.info = (unsigned long)&info;
+		a.info.info_len = sizeof(info);
+		if (fd >= 0 && !bpf(BPF_OBJ_GET_INFO_BY_FD, &a)) /* type, id: the first two of each */
+			printf("%s\t%u\t%s\n", kind_of(fd), info.map.id, name);
+		else if (fd < 0 && entry->d_name[0] != '.')
+			identify(name);
+	}
+}
+
+const struct way agent_ways[] = {
+	{"obj-get", way_obj_get},
+	{"map-by-id", way_map_by_id},
+	{"prog-by-id", way_prog_by_id},
+	{"link-by-id", way_link_by_id},
+	{"unlink-pin", way_unlink_pin},
+	{"rename-pins", way_rename_pins},
+	{"policy-file", way_policy},
+	{"state-file", way_state},
+	{"journal-file", way_journal},
+	{},
+};

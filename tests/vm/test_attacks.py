@@ -1,0 +1,77 @@
+"""Every way to another's data, tried by real containers on a stock Debian kernel, under what refuses before the fact."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from enforcer.core.model import Mechanism
+from tests.attacks.ground import compile_attacker
+from tests.attacks.judge import word
+from tests.attacks.play import Played, possible
+from tests.attacks.ways import PREVENTION, Way
+
+from .machine import Machine
+
+pytestmark = pytest.mark.timeout(900)
+
+SCRIPT = Path(__file__).parent / "guest" / "attacks.sh"
+CMDLINE = {Mechanism.LSM: "", Mechanism.FMOD_RET: "lsm=lockdown,capability,landlock,yama"}
+HOSTILE = 3
+"""Files with hostile names."""
+
+
+@pytest.fixture(scope="module")
+def played(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> dict[Mechanism, Played]:
+    """Both boots at the same time, each with one processor: emulation uses no more than one of ours for each of its own."""
+    tools = tmp_path_factory.mktemp("attacker")
+    compile_attacker(tools)
+    prologue = "".join(map(unpacked, (tools / "attacker", tools / "speaker")))
+    with ThreadPoolExecutor(len(PREVENTION)) as pool:
+        boots = pool.map(partial(boot, machine, prologue), PREVENTION)
+        return dict(zip(PREVENTION, boots, strict=True))
+
+
+def unpacked(program: Path) -> str:
+    """The lines that write a program to the machine's /tmp: compiling it there would cost each boot seconds."""
+    packed = base64.b64encode(gzip.compress(program.read_bytes())).decode()
+    return f"base64 -d <<'END' | gunzip >/tmp/{program.name} && chmod 755 /tmp/{program.name}\n{packed}\nEND\n"
+
+
+def boot(machine: Machine, prologue: str, mechanism: Mechanism) -> Played:
+    """The script, run once under a mechanism."""
+    script = f"export ENFORCER_MECHANISM={mechanism.name.lower()}\n{prologue}{SCRIPT.read_text()}"
+    result = machine.run(script, cmdline=CMDLINE[mechanism], memory_mib=2048, cpus=1, timeout_s=600)
+    assert result.exit_code == 0, result.output + result.files.get("agent.log", b"").decode()
+    return Played.from_json(result.files["played.json"])
+
+
+@pytest.mark.parametrize("mechanism", PREVENTION, ids=lambda m: m.name.lower())
+@pytest.mark.parametrize("way", possible(Mechanism.LSM), ids=lambda w: w.key)
+def test_way_ends_as_declared(played: dict[Mechanism, Played], way: Way, mechanism: Mechanism) -> None:
+    """It leads to the secret without the enforcer; under it, it ends as the README says, is counted and on record."""
+    assert word(way, played[mechanism]) is way.expected(mechanism)
+
+
+@pytest.mark.parametrize("mechanism", PREVENTION, ids=lambda m: m.name.lower())
+def test_every_count_has_its_record(played: dict[Mechanism, Played], mechanism: Mechanism) -> None:
+    """What was counted is recorded, suppressed by the budget, or lost for a cause; nothing else was counted."""
+    counts = played[mechanism].counts
+    assert counts["counted"] == counts["recorded"] + counts["suppressed"] + sum(counts["lost"].values())
+    assert played[mechanism].strays == []
+
+
+@pytest.mark.parametrize("mechanism", PREVENTION, ids=lambda m: m.name.lower())
+def test_hostile_names_are_escaped_in_the_journal(played: dict[Mechanism, Played], mechanism: Mechanism) -> None:
+    """One event stands on one line, without a control character, whatever the file is called."""
+    lines = played[mechanism].journal
+    assert Counter(json.loads(line)["event"]["kind"] for line in lines) == {"alert": HOSTILE}
+    assert [line for line in lines if re.search(r"[\x00-\x1f\x7f]", line)] == []
