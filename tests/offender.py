@@ -180,7 +180,70 @@ def storm(path, rounds):
     print(refused)
 
 
+def mkdir(path):
+    """Make a directory beside the file, and leave it as it was."""
+    os.mkdir(path + ".d")
+    os.rmdir(path + ".d")
+
+
+def beside(make):
+    """A deed that makes something beside the file, and leaves the directory as it was."""
+
+    def deed(path):
+        new = os.path.join(os.path.dirname(path), "new")
+        make(path, new)
+        os.unlink(new)
+
+    return deed
+
+
+def rename(path):
+    """Another name, and back."""
+    os.rename(path, path + ".moved")
+    os.rename(path + ".moved", path)
+
+
+def again(path):
+    """A name goes and comes back."""
+    os.link(path, path + ".kept")
+    os.unlink(path)
+    os.rename(path + ".kept", path)
+
+
+def xattr(path):
+    """An extended attribute is set and removed."""
+    os.setxattr(path, "trusted.x", b"y")
+    os.removexattr(path, "trusted.x")
+
+
+CHANGES = {
+    "make": beside(lambda path, new: os.close(os.open(new, os.O_RDONLY | os.O_CREAT | os.O_EXCL))),
+    "mkdir": mkdir,
+    "mknod": beside(lambda path, new: os.mkfifo(new)),
+    "make-symlink": beside(lambda path, new: os.symlink("nowhere", new)),
+    "link": beside(os.link),
+    "rename": rename,
+    "chmod": lambda path: os.chmod(path, os.stat(path).st_mode & 0o777),
+    "chown": lambda path: os.chown(path, os.stat(path).st_uid, os.stat(path).st_gid),
+    "utime": os.utime,
+    "cut": lambda path: os.truncate(path, os.stat(path).st_size),
+    "setxattr": xattr,
+}
+
+
+def changes(path):
+    """Every change there is, in one's own directory."""
+    for change in CHANGES.values():
+        change(path)
+    again(path)
+
+
 DEEDS = {
+    **CHANGES,
+    "changes": changes,
+    "unlink": os.unlink,
+    "rmdir": lambda path: os.rmdir(os.path.join(os.path.dirname(path), "empty")),
+    "removexattr": lambda path: os.removexattr(path, "trusted.kept"),
     "read": opened,
     "write": lambda path: opened(path, os.O_WRONLY),
     "update": lambda path: opened(path, os.O_RDWR),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from enforcer.core.model import Access, Kind, ObjectId, Policy, Verdict
+from enforcer.core.model import Access, Hook, Kind, ObjectId, Policy, Verdict
 from enforcer.core.parse import parse
 from enforcer.edges.policyfile import from_bytes
 
@@ -53,6 +53,7 @@ class FileCase:
     asked: Access
     verdict: Verdict
     missing: Access = Access.NONE
+    hook: Hook = Hook.OPEN
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,32 @@ FILES = (
     FileCase("a watched container writes what it may read", "watched", "write", "alpha-config", W, OBSERVED, W),
     FileCase("a watched container reads what no rule grants it", "watched", "read", "alpha-data", R, OBSERVED, R),
 )
+
+CHANGES = tuple(
+    FileCase(f"{who}: {deed} in {where}", who, deed, where, W, verdict, W, hook)
+    for who, where, verdict in (
+        ("alpha", "beta-data", DENIED),
+        ("alpha", "alpha-config", DENIED),
+        ("watched", "alpha-config", OBSERVED),
+    )
+    for deed, hook in (
+        ("make", Hook.CREATE),
+        ("mkdir", Hook.MKDIR),
+        ("mknod", Hook.MKNOD),
+        ("make-symlink", Hook.SYMLINK),
+        ("link", Hook.LINK),
+        ("unlink", Hook.UNLINK),
+        ("rmdir", Hook.RMDIR),
+        ("rename", Hook.RENAME),
+        ("chmod", Hook.SETATTR),
+        ("chown", Hook.SETATTR),
+        ("utime", Hook.SETATTR),
+        ("cut", Hook.SETATTR),
+        ("setxattr", Hook.SETXATTR),
+        ("removexattr", Hook.SETXATTR),
+    )
+)
+"""Changes to what may be read only, or not at all; the same in one's own volume are allowed (deed ``changes``)."""
 
 NETS = (
     NetCase("granted cidr and port", "alpha", "tcp", "203.0.113.10", 443, TCP, ALLOWED),

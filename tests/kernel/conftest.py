@@ -69,7 +69,7 @@ class World:
         for name in VOLUMES:
             place = self.directory / name
             place.mkdir()
-            (place / "f").write_text("secret")
+            self.lay(name)
             self._listen(place / "s")
             found = inodes.inode_of(place)
             assert found
@@ -80,6 +80,13 @@ class World:
             cgroup = self.cgroups.ensure(f"{self.parent}/{name}")
             containers[identity] = Container(identity, name, pid=1, cgroup=cgroup)
         return Facts(containers=containers, objects=objects)
+
+    def lay(self, where: str) -> None:
+        """A volume's contents as the deeds want them."""
+        place = self.directory / where
+        (place / "f").write_text("secret")
+        (place / "empty").mkdir(exist_ok=True)
+        os.setxattr(place / "f", "trusted.kept", b"x")
 
     def _listen(self, path: Path) -> None:
         """A unix socket that is a file; its path may be longer than an address can be, so it is bound from beside it."""
@@ -104,10 +111,14 @@ class World:
         """Attach everything, as the agent does, each mechanism proved by the canary."""
         self.probes.attach(self.cgroups, [self.parent], lambda maps, by: self.canary.run(maps, by, None))
 
+    def held(self, group: str) -> Mechanism | None:
+        """What holds a group of hooks here."""
+        return next(h.mechanism for h in self.probes.holds if h.hook == group)
+
     @property
     def mechanism(self) -> Mechanism | None:
         """What holds opens here."""
-        return next(h.mechanism for h in self.probes.holds if h.hook == "open")
+        return self.held("open")
 
     def subject(self, name: str) -> int:
         """The subject id of a container of this world."""

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from enforcer import abi
-from enforcer.core.model import Access, DataObject, Hook, Kind, ObjectId, Verdict
+from enforcer.core.model import Access, DataObject, Hook, Kind, Mechanism, ObjectId, Verdict
 from enforcer.edges.inodes import Inodes
 from enforcer.runtime.records import address_of, path_of
 from tests.kernel.conftest import World
-from tests.scenarios import FILES, NETS, FileCase, NetCase, policy, volume
+from tests.scenarios import CHANGES, FILES, NETS, FileCase, NetCase, policy, volume
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,32 @@ def test_files(enforced: World, case: FileCase) -> None:
     assert (Access(record.asked), record.generation) == (case.asked, enforced.generation)
     assert record.mechanism == enforced.mechanism
     assert path_of(record) == (("", False) if case.deed == "list" else ("f", False))
+
+
+@pytest.mark.parametrize("case", CHANGES, ids=lambda c: c.name)
+def test_changes(enforced: World, case: FileCase) -> None:
+    """Each change is refused before the fact, or seen in monitor mode; where nothing holds changes, that is what is said."""
+    if enforced.held("change") is None:
+        assert enforced.mechanism is Mechanism.TRACEPOINT
+        return
+    if case.verdict is Verdict.OBSERVED and case.deed in ("unlink", "rmdir", "removexattr"):
+        enforced.lay(case.where)  # in monitor mode it is really gone
+    seen = enforced.do(case.who, case.deed, enforced.file(case.where))
+    assert seen.code == (77 if case.verdict is Verdict.DENIED else 0), seen.said
+    subject, number = enforced.subject(case.who), enforced.ids.object(volume(case.where))
+    key = (subject, number, 0, abi.DATA, case.missing, case.verdict, case.hook)
+    assert seen.counts.get(key) == 1 or (case.verdict is Verdict.OBSERVED and seen.counts[key])
+    record = next(r for r in seen.records if r.hook == case.hook)
+    assert (record.mechanism, record.asked, record.granted & Access.WRITE) == (enforced.mechanism, case.asked, 0)
+    assert path_of(record)[0].split("/")[-1] in ("f", "new", "f.d", "empty", "f.moved")
+    if case.verdict is Verdict.DENIED:
+        assert (len(seen.counts), len(seen.records)) == (1, 1)
+
+
+def test_changes_to_ones_own(enforced: World) -> None:
+    """Every change is free where the row grants writing, and leaves no trace in counts and records."""
+    seen = enforced.do("alpha", "changes", enforced.file("alpha-data"))
+    assert (seen.code, seen.counts, seen.records) == (0, {}, []), seen.said
 
 
 @pytest.mark.parametrize("case", NETS, ids=lambda c: c.name)

@@ -8,7 +8,7 @@ from enforcer.core.compile import compile as compile_image
 from enforcer.core.decide import judge_net, judge_object
 from enforcer.core.ids import Ids, allocate
 from enforcer.core.model import Container, DataObject, Facts, Inode
-from tests.scenarios import FILES, NETS, FileCase, NetCase, policy, volume
+from tests.scenarios import CHANGES, FILES, NETS, FileCase, NetCase, policy, volume
 
 VOLUMES = ("alpha-data", "alpha-config", "beta-data")
 NAMES = ("alpha", "beta", "stranger", "watched")
@@ -25,7 +25,7 @@ def subject(name: str) -> int:
     return IDS.subject(f"{NAMES.index(name):064x}")
 
 
-@pytest.mark.parametrize("case", FILES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", (*FILES, *CHANGES), ids=lambda c: c.name)
 def test_files(case: FileCase) -> None:
     """The verdict on each deed, and what of the asked access is missing."""
     number = IDS.object(volume(case.where))
