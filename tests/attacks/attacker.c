@@ -5,8 +5,8 @@
 
 #define PATIENCE_S 120                          /* a way that hangs proves nothing */
 
-static const struct way *const all_ways[] = {open_ways,    race_ways,   mount_ways, cgroup_ways,
-					     process_ways, change_ways, agent_ways};
+static const struct way *const all_ways[] = {open_ways, race_ways,   mount_ways, cgroup_ways, process_ways,
+					     exec_ways, change_ways, agent_ways};
 int report = -1;                                /* the pipe to the parent */
 static const char *current = "";
 
@@ -196,6 +196,8 @@ int main(int argc, char **argv)
 
 	if (!strcmp(word, "serve"))
 		serve();
+	else if (!strcmp(word, "steal"))
+		steal(argv[0]);
 	else if (argc == 3 && !strcmp(word, "decoys"))
 		make_decoys(argv[2]);
 	else if (argc == 3 && !strcmp(word, "identify"))

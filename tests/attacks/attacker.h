@@ -63,9 +63,11 @@ int meet(void);                                                         /* a con
 extern int report;                              /* what a started program is told to write to */
 extern char held[SECRET_MAX];                   /* the secret in the owner's memory: the same address in every process */
 void serve(void);                               /* the owner's part */
+void steal(const char *self) __attribute__((noreturn)); /* what the kernel starts for the attacker */
 void make_decoys(const char *directory);        /* BPF objects that nobody guards */
 void identify(const char *directory);           /* ids of the BPF objects pinned below a directory */
 
-extern const struct way open_ways[], race_ways[], mount_ways[], cgroup_ways[], process_ways[], change_ways[], agent_ways[];
+extern const struct way open_ways[], race_ways[], mount_ways[], cgroup_ways[], process_ways[], exec_ways[],
+	change_ways[], agent_ways[];
 
 #endif

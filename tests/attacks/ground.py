@@ -6,12 +6,10 @@ The same on a developer's machine and in the VM. What needs more than this machi
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import secrets
 import shutil
-import struct
 import subprocess
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -24,6 +22,8 @@ from typing import Any
 import docker
 from docker.errors import ImageNotFound, NotFound
 from docker.models.containers import Container
+
+from tests.attacks.disk import offset_on_device
 
 HERE = Path(__file__).parent
 IMAGE = "attacker:local"
@@ -89,9 +89,6 @@ POWER = [
     "WAKE_ALARM",
 ]
 """Every capability that the engine knows but SYS_RESOURCE, which not every machine has to give: --privileged asks for all."""
-
-FIEMAP = 0xC020660B
-"""FS_IOC_FIEMAP of include/uapi/linux/fs.h: where a file's bytes lie on its device."""
 
 
 def compile_attacker(directory: Path) -> None:
@@ -249,6 +246,7 @@ class Ground:
             self._write(safe / "deep" / str(levels) / "/".join("d" * levels) / "secret", self.secret)
         for name in PROGRAMS:
             shutil.copy(self.tools / "speaker", safe / name)
+        shutil.copy(self.tools / "attacker", free / "helper")
         os.link(safe / "twice", free / "linked-before")
         os.sync()
 
@@ -292,14 +290,3 @@ class Ground:
     def _write(file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-
-
-def offset_on_device(file: Path) -> int:
-    """The byte of the block device at which a file begins. Asks ``FIEMAP`` for its first extent, written out before."""
-    request = bytearray(struct.pack("=QQIIII", 0, 1 << 62, 1, 0, 1, 0) + bytes(56))
-    with file.open("rb") as opened:
-        fcntl.ioctl(opened, FIEMAP, request)
-    (mapped,) = struct.unpack_from("=I", request, 20)
-    assert mapped, f"{file} has no extent"
-    (physical,) = struct.unpack_from("=Q", request, 40)
-    return int(physical)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks.play import Played, Told
+from tests.attacks.told import Played, Told
 from tests.attacks.ways import KILLED, LATE, NOT_SEEN, SEEN, STOPPED, Proof, Way, Word
 
 

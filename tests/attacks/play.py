@@ -5,90 +5,33 @@ In the VM it is a program: ``python -m tests.attacks.play MECHANISM TOOLS RESULT
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import docker
 
-from enforcer.core.event import Event, FileAttempt
 from enforcer.core.model import Mechanism
 from enforcer.edges.segments import segments_of
+from tests.attacks.disk import state_of
 from tests.attacks.ground import LABEL, Ground
+from tests.attacks.told import Played, Told, answers, named, seen
 from tests.attacks.ways import VM_ONLY, WAYS, Proof, Way
 from tests.e2e.agent import Agent
 
 BPFFS = Path("/sys/fs/bpf")
-GETFLAGS = 0x80086601
-"""FS_IOC_GETFLAGS of include/uapi/linux/fs.h: what chattr sets."""
-
 HOSTILE = {"newline", "escape", "bad-utf8"}
 """The ways to files with hostile names."""
 
 LAST = {"unlink-pin", "rename-pins", "state-file", "policy-file"}
 """What the agent may not survive comes last."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the attacker said of a way, and whether its victims, seen from the host, are not what they were."""
-
-    outcome: str
-    why: str = ""
-    proof: str = ""
-    changed: bool = False
-
-
-@dataclass(frozen=True)
-class Seen:
-    """An event of the journal that belongs to a way, as far as tests look at it."""
-
-    hook: str
-    verdict: str
-    mechanism: str
-    object: str
-    path: str
-    count: int
-
-
-@dataclass
-class Played:
-    """All of it. ``before`` and ``under``: key of the way → what was told, one for each try; ``events`` likewise."""
-
-    mechanism: str
-    secret: str
-    before: dict[str, list[Told]] = field(default_factory=dict)
-    under: dict[str, list[Told]] = field(default_factory=dict)
-    events: dict[str, list[Seen]] = field(default_factory=dict)
-    lawful: list[Told] = field(default_factory=list)
-    counts: dict[str, Any] = field(default_factory=dict)
-    held: dict[str, str] = field(default_factory=dict)
-    journal: list[str] = field(default_factory=list)
-    strays: list[str] = field(default_factory=list)
-
-    @classmethod
-    def from_json(cls, text: bytes) -> Played:
-        """What ``to_json`` wrote."""
-        data = json.loads(text)
-        for name in ("before", "under"):
-            data[name] = {key: [Told(**t) for t in tries] for key, tries in data[name].items()}
-        data["events"] = {key: [Seen(**e) for e in events] for key, events in data["events"].items()}
-        data["lawful"] = [Told(**t) for t in data["lawful"]]
-        return cls(**data)
-
-    def to_json(self) -> bytes:
-        """For a file that another machine reads."""
-        return json.dumps(asdict(self)).encode()
 
 
 @dataclass(frozen=True)
@@ -231,54 +174,6 @@ class Play:
         played.strays = sorted(set(played.events) - {w.key for w in self.ways})
         lines = (line for s in segments_of(agent.journal) for line in s.read_bytes().decode().split("\n") if line)
         played.journal = [line for line in lines if named(line) in HOSTILE]
-
-
-def named(line: str) -> str:
-    """The comm in a line of the journal."""
-    return str(json.loads(line).get("process", {}).get("name", ""))
-
-
-def seen(event: Event) -> Seen:
-    """The facts of an event that tests look at."""
-    attempt = event.attempt
-    named = (attempt.object.name, attempt.path) if isinstance(attempt, FileAttempt) else (attempt.address, "")
-    return Seen(
-        event.hook.name.lower(), event.verdict.name.lower(), event.mechanism.name.lower(), *named, count=event.count
-    )
-
-
-def answers(said: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
-    """The attacker's lines: name of the way, then outcome, why, proof in hex."""
-    for line in said.splitlines():
-        name, outcome, why, proof = line.split("\t")
-        yield name, (outcome, why, bytes.fromhex(proof).decode("latin-1"))
-
-
-def state_of(directory: Path) -> list[str]:
-    """All there is to know of what is below a directory, but when it was read."""
-    lines = []
-    for path in (directory, *sorted(directory.rglob("*"))):
-        s = path.lstat()
-        extended = [(name, os.getxattr(path, name, follow_symlinks=False)) for name in _xattrs(path)]
-        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        facts = (s.st_ino, s.st_mode, s.st_nlink, s.st_uid, s.st_gid, s.st_size, s.st_blocks, s.st_mtime_ns)
-        lines.append(repr((str(path), facts, extended, _flags(path), content)))
-    return lines
-
-
-def _xattrs(path: Path) -> list[str]:
-    return os.listxattr(path, follow_symlinks=False)
-
-
-def _flags(path: Path) -> int:
-    if path.is_symlink() or not (path.is_file() or path.is_dir()):
-        return 0
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        (flags,) = struct.unpack("=l", fcntl.ioctl(fd, GETFLAGS, bytes(8))[:4])
-        return int(flags)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

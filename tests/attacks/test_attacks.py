@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,8 @@ from deploy.demo.engine import Engine
 from enforcer.core.model import Mechanism
 from tests.attacks.ground import HERE, Ground, compile_attacker
 from tests.attacks.judge import word
-from tests.attacks.play import Play, Played, possible
+from tests.attacks.play import Play, possible
+from tests.attacks.told import Played
 from tests.attacks.ways import WAYS, Way
 from tests.e2e.agent import Agent
 
@@ -79,6 +79,6 @@ def test_names_fit_the_comm() -> None:
 
 
 def test_sources_are_short() -> None:
-    """As all C of this tree."""
-    lengths = {p.name: len(p.read_text().splitlines()) for p in Path(HERE).glob("*.[ch]")}
-    assert {name: n for name, n in lengths.items() if n > 310} == {}
+    """As everything in this tree."""
+    lengths = {p.name: len(p.read_text().splitlines()) for p in (*HERE.glob("*.[ch]"), *HERE.glob("*.py"))}
+    assert {name: n for name, n in lengths.items() if n > 300} == {}

