@@ -19,7 +19,9 @@ def reattach(probes: Probes, cgroups: Cgroups, groups: Collection[str]) -> tuple
     What is pinned is attached, but for links to cgroups: such a link can be detached where it is pinned, so it is made anew.
     """
     held = {h.hook: h.mechanism for h in probes.holds}
-    programs = [p for p in PROGRAMS if p.group in groups and p.mechanism is held[p.group]]
+    programs = [p for p in PROGRAMS if p.group in groups and p.mechanism is held.get(p.group)]
+    if not programs:
+        return ()  # nothing of ours is in the kernel for them: audit, say, only looks
     networks = [p for p in programs if p.attach >= 0]
     done = _attached(probes, [p for p in programs if p.attach < 0])
     if networks:

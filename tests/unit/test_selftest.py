@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enforcer.core.model import Access, Hook, Mechanism
 from enforcer.edges.bpf.programs import PROGRAMS
+from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import EdgeError
 from enforcer.runtime.attempts import Attempts, smallest_program
+from enforcer.runtime.ladder import Hold
+from enforcer.runtime.mend import reattach
 from enforcer.runtime.proof import ATTEMPTS, LIFE, UNTRIED, Finding, Look, Proof, attempt_of, judge, kept_as, wanted
 from enforcer.runtime.selftest import SelfTest, plain
 from enforcer.runtime.supervisor import Supervisor
@@ -204,6 +208,15 @@ def test_what_is_attached_and_fails_is_left_alone() -> None:
     told = Told(BROKEN)
     assert told.test.check().reattached == {}
     assert told.actions == [("selftest-failed", "failure")]
+
+
+def test_what_is_held_by_no_program_cannot_be_attached() -> None:
+    """Audit only looks, and has no link that could be lost: mending asks nothing of probes that are none."""
+
+    class Watching:
+        holds = (Hold("change", Mechanism.AUDIT), Hold("open", None))
+
+    assert reattach(Watching(), Cgroups(Path("/nowhere")), ["change", "open", "no such group"]) == ()
 
 
 def test_the_canary_runs_every_minute() -> None:
