@@ -3,9 +3,10 @@
  *
  *   hammer [-f] DEED:TARGET...     open:PATH  chmod:PATH  unlink:PATH  rename:PATH  connect:IPv4:PORT (UDP: nothing is sent)
  *
- * One round tries each deed once. With -f each try is a child of its own, for mechanisms that answer with death. SIGUSR1
- * begins a new phase; SIGTERM ends it: one line of JSON, by deed and phase, with what came of the tries ("done" is a success)
- * and the longest pause between two tries of the deed. A phase without tries, or with a pause as long as itself, proves nothing.
+ * One round tries each deed once. With -f each try is a child of its own, for mechanisms that answer with death. It says "ready";
+ * SIGRTMIN (which queues) begins a new phase; SIGTERM ends it: one line of JSON, by deed and phase, with what came of the tries
+ * ("done" is a success) and the longest pause between two of them. A phase without tries, or with a pause as long as itself,
+ * proves nothing.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -204,11 +205,13 @@ int main(int argc, char **argv)
 		refuse("so many deeds");
 	for (int d = 0; d < count; d++)
 		prepare(&deeds[d], argv[1 + forked + d]);
+	signal(SIGRTMIN, on_signal);
+	signal(SIGTERM, on_signal);
+	puts("ready");
+	fflush(stdout);
 	began[0] = now_us();
 	for (int d = 0; d < count; d++)
 		deeds[d].last_us = began[0];
-	signal(SIGUSR1, on_signal);
-	signal(SIGTERM, on_signal);
 	while (!ended)
 		for (int d = 0; d < count; d++)
 			once(&deeds[d], forked);

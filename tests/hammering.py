@@ -9,6 +9,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("hammer.c")
 DONE = "done"
+READY = "ready"
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Log:
 
     @classmethod
     def read(cls, text: str) -> Log:
-        """Of the loop's one line."""
-        said = json.loads(text)
+        """Of the loop's last line."""
+        said = json.loads(text.splitlines()[-1])
         lengths = said["lengths_us"]
         return cls(
             {
@@ -43,11 +44,14 @@ class Log:
             }
         )
 
+    def phases(self, deed: str, names: list[str]) -> dict[str, Phase]:
+        """The phases by name."""
+        return dict(zip(names, self.deeds[deed], strict=True))
+
     def gaps(self, deed: str, names: list[str], refused: str) -> dict[str, Phase]:
-        """Phases (the first ones, by name) that are no proof: another outcome than ``refused``, or a loop that stood still."""
-        found = dict(zip(names, self.deeds[deed], strict=False))
-        assert len(found) == len(names), f"{len(self.deeds[deed])} phases, expected {names}"
-        return {name: p for name, p in found.items() if set(p.outcomes) != {refused} or p.longest_us >= p.length_us}
+        """Phases, but the last two, that are no proof: another outcome than ``refused``, or a loop that stood still."""
+        found = list(self.phases(deed, names).items())[:-2]
+        return {name: p for name, p in found if set(p.outcomes) != {refused} or p.longest_us >= p.length_us}
 
     def tries(self, deed: str) -> int:
         """How often a deed was tried in all."""
