@@ -54,6 +54,10 @@ class Procfs:
                 return path
         raise EdgeError(f"process {pid} has no cgroup v2 line in {self._root}/{pid}/cgroup: mount cgroup2 on this host")
 
+    def pids(self) -> tuple[int, ...]:
+        """Every process that there is now."""
+        return tuple(int(name) for name in os.listdir(self._root) if name.isdecimal())
+
     def command(self, pid: int) -> bytes:
         """The words that a process was started with, each ended by NUL; b"" for one that is gone or has none."""
         try:

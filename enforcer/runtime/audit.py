@@ -147,7 +147,7 @@ class Observer:
         if call.hook in self.hooks:
             self._lineage.follow()  # whoever it was may have been born since the round began
             place = self._lineage.place(seen.pid)
-            parent = None if place or RUNTIME.search(seen.exe) else self._lineage.heir(seen.parent)
+            parent = None if place or RUNTIME.search(seen.exe) else self._lineage.heir(seen.pid, seen.parent)
             self.sightings.take(call, seen, key.number if key else 0, (place, parent))
 
     def _prove(self) -> None:

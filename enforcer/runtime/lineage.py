@@ -21,12 +21,13 @@ log = logging.getLogger(__name__)
 KEPT = 65_536
 """Processes remembered, those that ended first go first: twice what a host with Linux's default pid_max can have."""
 
-KEPT_SHIMS = 8192
+KEPT_KEEPERS = 8192
 
 CONTAINER = re.compile(r"(?:^|/)(?:docker-)?([0-9a-f]{64})(?:\.scope)?(?=/|$)")
 """Docker's id in the path of a cgroup, by either cgroup driver (probes/subject.h reads the same)."""
 
-SHIM = re.compile(rb"[^\0]*containerd-shim[^\0]*\0(?:[^\0]*\0)*?-id\0([0-9a-f]{64})\0")
+KEEPER = re.compile(rb"(?:[^\0]*/)?(?:runc|containerd-shim[^\0/]*)\0(?:[^\0]*\0)*?([0-9a-f]{64})\0")
+"""The command of a process of the host that begets a container's first program, or that of a `docker exec`, and whose it is."""
 
 _BATCH = 512
 
@@ -38,9 +39,11 @@ class Lineage:
         self._cgroups = cgroups
         self._procfs = procfs or Procfs()
         self._places: OrderedDict[int, str] = OrderedDict()
-        self._shims: OrderedDict[int, str] = OrderedDict()
+        self._keepers: OrderedDict[int, str] = OrderedDict()
         self.missing = ""
         self.events: ProcEvents | None = None
+        for pid in self._procfs.pids():
+            self._meet(pid)
         try:
             self.events = ProcEvents()
         except HostError as e:
@@ -61,6 +64,11 @@ class Lineage:
     def _take(self, event: ProcEvent) -> None:
         if event.what is What.FORK:
             place = self._places.get(event.parent)
+            self._keepers.pop(event.pid, None)
+            if event.parent in self._keepers and not CONTAINER.search(place or ""):
+                self._note(
+                    event.pid, self._keepers[event.parent]
+                )  # runc, which a shim begets to beget a container's program
             if place is None:
                 self._places.pop(event.pid, None)  # the number was another's before
             else:
@@ -78,24 +86,29 @@ class Lineage:
         """The path of the cgroup of a process that did something a moment ago; None if it cannot be told any more."""
         return self._look(pid) or self._places.get(pid)
 
-    def heir(self, parent: int) -> str | None:
-        """Where a child of this process is, of which nothing else can be told: with a parent in a container, or in the container
-        that the engine's own process beside it is there for. None for any other parent.
+    def heir(self, pid: int, parent: int) -> str | None:
+        """Where a process is of which nothing else can be told: with a parent in a container, or in the one that the engine's
+        processes which begot it are there for. None for a child of any other.
         """
-        if parent not in self._shims:
+        if pid in self._keepers:
+            return self._keepers[pid]
+        if parent not in self._keepers:
             place = self.place(parent)
             if place is None or CONTAINER.search(place):
                 return place
             self._meet(parent)
-        return self._shims.get(parent)
+        return self._keepers.get(parent)
 
     def _meet(self, pid: int) -> None:
-        """Remember which container a process of containerd's is there for: one begets the first process, and each `docker exec`."""
-        found = SHIM.match(self._procfs.command(pid))
+        """Remember which container a process of the engine's is there for."""
+        found = KEEPER.match(self._procfs.command(pid))
         if found:
-            self._shims[pid] = f"/{found[1].decode('ascii')}"
-            if len(self._shims) > KEPT_SHIMS:
-                self._shims.popitem(last=False)
+            self._note(pid, f"/{found[1].decode('ascii')}")
+
+    def _note(self, pid: int, container: str) -> None:
+        self._keepers[pid] = container
+        if len(self._keepers) > KEPT_KEEPERS:
+            self._keepers.popitem(last=False)
 
     def _look(self, pid: int) -> str | None:
         try:
