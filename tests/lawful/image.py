@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm import image as vm
@@ -45,21 +46,29 @@ DIRECTORIES = {"srv": 0o755, "mnt": 0o755, "run": 0o755, "root": 0o700, "tmp": 0
 GROUPS = "postgres:x:999:\nworker:x:1001:\n"
 
 
-def build(cache: Path) -> Path:
-    """A tar of the root tree, from ``cache`` if it is there. Needs root. Raises ``MachineError``."""
+@dataclass(frozen=True)
+class Image:
+    """The root tree twice: as a tar for an engine, as a file system for a virtual machine."""
+
+    tar: Path
+    disk: Path
+
+
+def build(cache: Path) -> Image:
+    """The image of the current recipe, from ``cache`` if it is there. Needs root. Raises ``MachineError``."""
     vm.require(*vm.TOOLS)
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         os.set_inheritable(lock.fileno(), True)  # what a killed build started holds the lock while it goes on
         fcntl.flock(lock, fcntl.LOCK_EX)
-        whole = cache / f"{recipe()}.tar"
+        whole = cache / recipe()
         if not whole.exists():
-            for stale in cache.glob("*.tar"):
-                stale.unlink()
-            with tempfile.TemporaryDirectory(dir=cache) as place:
-                _pack(_tree(Path(place) / "tree"), to=Path(place) / "tar")
-                (Path(place) / "tar").rename(whole)
-    return whole
+            for stale in cache.glob("*/"):
+                shutil.rmtree(stale)
+            with tempfile.TemporaryDirectory(prefix="partial-", dir=cache) as place:
+                _pack(_tree(Path(place) / "tree"), to=Path(place) / "whole")
+                (Path(place) / "whole").rename(whole)
+    return Image(whole / "root.tar", whole / "root.ext4")
 
 
 def recipe() -> str:
@@ -86,5 +95,6 @@ def _tree(tree: Path) -> Path:
 
 
 def _pack(tree: Path, *, to: Path) -> None:
-    # what is world-writable in a root tree is so by its mode, which tar keeps
-    subprocess.run(["tar", "-C", tree, "--one-file-system", "--numeric-owner", "-cf", to, "."], check=True)
+    to.mkdir()
+    subprocess.run(["tar", "-C", tree, "--one-file-system", "--numeric-owner", "-cf", to / "root.tar", "."], check=True)
+    vm.make_filesystem(tree, to=to / "root.ext4", size="1G")  # sparse

@@ -2,14 +2,14 @@
 # One round of lawful work: round.sh IMAGE HOST WORKLOAD... prints "WORKLOAD<tab>STEP<tab>STATUS<tab>OUTPUT", a line a step.
 #
 # IMAGE is an image with the programs of image.py; HOST a directory of the host that the policy may protect. DOCKER_HOST
-# says which engine. OPTIONS are for every container (the machine's /usr and /lib, where the image holds only directories).
+# says which engine. INIT is --init unless it is set. OPTIONS are for every container: mounts, where the image is bare.
 # Every container and volume is made here and removed at the end, so that a second round meets the world of the first.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 image=$1 host=$2
 shift 2
 source "$here/work/steps.sh"
-containers=() volumes=()
+containers=() volumes=() networks=() images=()
 said=$(mktemp)
 
 volume() {
@@ -25,7 +25,7 @@ up() {
 	[ $# -gt 0 ] && shift
 	[ $# -gt 0 ] || set -- sleep infinity
 	containers+=("$name")
-	docker run -d --network "${network:-none}" --init --name "$name" -v "$here/work:/work:ro" ${OPTIONS-} "${options[@]}" "$image" "$@" >/dev/null
+	docker run -d --network "${network:-none}" ${INIT---init} --name "$name" -v "$here/work:/work:ro" ${OPTIONS-} "${options[@]}" "$image" "$@" >/dev/null
 }
 # A volume that is filled on the host, and that the policy grants for reading only.
 reference() {
@@ -45,9 +45,10 @@ inside() {
 cleanup() {
 	docker rm -fv "${containers[@]}" >/dev/null 2>&1
 	docker volume rm "${volumes[@]}" >/dev/null 2>&1
-	docker network rm lawful >/dev/null 2>&1
-	docker image rm lawful-committed lawful-built >/dev/null 2>&1
-	rm -rf "$host"/*
+	docker network rm "${networks[@]}" >/dev/null 2>&1
+	docker image rm "${images[@]}" >/dev/null 2>&1
+	rm -rf "${host:?}"/*
+	containers=() volumes=() networks=() images=()
 }
 trap 'cleanup; rm -f "$said"' EXIT
 
@@ -160,6 +161,7 @@ engine() {
 	step 'changes' sh -c 'docker diff work-engine | grep /srv | sort'
 	step 'logs' sh -c 'docker logs work-engine 2>&1 | head -n 1000 | grep -c ^100$ | grep -q .'
 	step 'export' sh -c 'docker export work-engine | tar -t srv/steps.sh'
+	images+=(lawful-committed)
 	step 'commit' sh -c 'docker commit work-engine lawful-committed >/dev/null'
 	step 'run what was committed' docker run --rm --pull never --network none ${OPTIONS-} --name work-committed lawful-committed sh -c 'head -c 20 /srv/steps.sh && echo x >>/srv/steps.sh'
 	step 'rename' docker rename work-engine work-renamed
@@ -173,6 +175,7 @@ engine() {
 built() {
 	mkdir -p "$host/context"
 	printf 'FROM %s\nRUN echo made >/srv/made && rm /srv/shipped && mkdir /srv/d && chmod 700 /srv/d\nRUN mv /srv/made /srv/d && cat /srv/d/made\n' "$image" >"$host/context/Dockerfile"
+	images+=(lawful-built)
 	step build sh -c "DOCKER_BUILDKIT=0 docker build -q --network none -t lawful-built '$host/context' >/dev/null 2>&1"
 	step run docker run --rm --pull never --network none --name work-built lawful-built sh -c 'cat /srv/d/made; rm -r /srv/d; ls /srv'
 }
@@ -196,7 +199,7 @@ births() {
 # PostgreSQL as the guide's database: its clients connect by name, it is restarted, killed and recovers.
 postgres() {
 	local n bin=/usr/lib/postgresql/15/bin
-	docker network create --internal lawful >/dev/null
+	docker network create --internal lawful >/dev/null && networks+=(lawful)
 	volume database-data
 	docker run --rm --network none -v database-data:/data ${OPTIONS-} --name database "$image" chown postgres:postgres /data
 	network=lawful up database --user postgres --read-only --tmpfs /tmp --tmpfs /var/run/postgresql:uid=999 --shm-size 128m -v database-data:/data \
@@ -213,6 +216,13 @@ postgres() {
 	step 'recovered' ready
 	inside client bash /work/postgres.sh database again | sed 's/^/recovered: /'
 	step 'dump' sh -c 'docker exec -e PGHOST=database client pg_dump --exclude-table-data big -U postgres postgres | grep -v "^--\|restrict" | sort | md5sum'
+}
+# Cases of the Linux Test Project, built by ltp.py in the directory $LTP: on the own volume, and in the own layer.
+ltp() {
+	volume work-ltp-data
+	up work-ltp --cap-add ALL --security-opt seccomp=unconfined --security-opt apparmor=unconfined -v work-ltp-data:/data -v "$LTP:/ltp:ro"
+	inside work-ltp sh /work/ltp.sh /data
+	inside work-ltp sh -c 'mkdir /layer && sh /work/ltp.sh /layer' | sed 's/^/in the layer: /'
 }
 ready() {
 	for _ in $(seq 300); do

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.e2e.agent import DATA, sample
-from tests.lawful.conftest import IMAGE, Rounds
+from tests.lawful.rounds import IMAGE, Rounds
 from tests.lawful.steps import FAILING, differences, failed, read_steps
 
 WORKLOADS = {

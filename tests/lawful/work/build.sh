@@ -15,7 +15,7 @@ step 'linked to it' gcc -o dynamic main.o -L. -ltwice -Wl,-rpath,'$ORIGIN'
 step 'run that' ./dynamic
 step strip strip program
 step 'run what is stripped' ./program
-step 'install to the layer' install -D -m 0755 program /usr/local/bin/lawful
-step 'run from the layer' lawful
+step 'install to the layer' install -D -m 0755 program /opt/bin/lawful
+step 'run from the layer' /opt/bin/lawful
 step 'replace a running program' sh -c 'cp /usr/bin/sleep slow && ./slow 100 >/dev/null & sleep=$!; until [ "$(readlink /proc/$sleep/exe)" = "$PWD/slow" ]; do :; done; gcc -o new main.o twice.o && mv new slow; kill $sleep; ./slow'
-step clean sh -c 'rm -f *.o program dynamic *.a *.so slow /usr/local/bin/lawful'
+step clean sh -c 'rm -f *.o program dynamic *.a *.so slow /opt/bin/lawful'

@@ -29,7 +29,7 @@ RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 2, 8, 16
 PUNCH_HOLE, KEEP_SIZE, COLLAPSE_RANGE = 2, 1, 8  # linux/falloc.h
 AT_FDCWD = -100
-DEEP = 600  # deeper than the enforcer walks upwards (ENF_MAX_DEPTH)
+DEEP = 400  # in each other; the enforcer walks up to 512 (ENF_MAX_DEPTH) and says so where it refuses more
 
 STEPS: list[Callable[[], object]] = []
 
@@ -470,7 +470,7 @@ def own_processes_looked_at() -> str:
     child = subprocess.Popen(["sleep", "100"], stdin=subprocess.DEVNULL)
     try:
         at, said = Path(f"/proc/{child.pid}"), []
-        while not (at / "smaps").read_bytes():  # Popen returns before the new program is mapped
+        while not (at / "environ").read_bytes():  # Popen returns before the new program is in place
             pass
         for name in ("status", "maps", "environ", "stat", "io", "smaps"):
             said.append(bool((at / name).read_bytes()))
