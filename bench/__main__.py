@@ -6,6 +6,7 @@ import sys
 
 from tabulate import tabulate
 
+from bench import adopt
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -14,19 +15,45 @@ SIZES = (20, 1000)
 
 
 def main() -> int:
-    """Measure at both sizes; the last column is how many times longer the large one takes."""
+    """Both tables; what cannot be measured here is one line."""
     try:
-        small, large = (measure(agents) for agents in SIZES)
+        _publishing()
+        _starting()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
         return e.exit_code
+    return 0
+
+
+def _publishing() -> None:
+    """At both sizes; the last column is how many times longer the large one takes."""
+    small, large = (measure(agents) for agents in SIZES)
     rows = [
         (a.what, a.count or "", f"{a.seconds * 1e3:.2f}", b.count or "", f"{b.seconds * 1e3:.2f}", _ratio(a, b))
         for a, b in zip(small, large, strict=True)
     ]
     heads = ("what", f"{SIZES[0]} agents", "ms", f"{SIZES[1]} agents", "ms", "time ratio")
     print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 5)))
-    return 0
+
+
+def _starting() -> None:
+    """From exec to "in force", so many times each; the last column is adopting over building anew."""
+    starts = adopt.measure()
+    rows = [
+        (
+            what,
+            f"{min(times) * 1e3:.0f}",
+            f"{median * 1e3:.0f}",
+            f"{max(times) * 1e3:.0f}",
+            f"{median / starts.medians[1]:.2f}",
+        )
+        for what, times, median in zip(
+            ("adopting", "building anew"), (starts.adopting, starts.cold), starts.medians, strict=True
+        )
+    ]
+    heads = (f"start with {adopt.CONTAINERS} containers, {adopt.REPEATS} times", "least ms", "median", "most", "ratio")
+    print()
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 4)))
 
 
 def _ratio(small: Measured, large: Measured) -> str:
