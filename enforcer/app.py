@@ -12,7 +12,6 @@ from typing import Any
 
 from enforcer.core.matrix import matrix, plain
 from enforcer.core.model import Container, Facts, Policy
-from enforcer.core.objects import protect
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import Control
 from enforcer.edges.directory import private
@@ -25,12 +24,12 @@ from enforcer.errors import AbiError, ContainerGone, EdgeError, EnforcerError, H
 from enforcer.runtime import report
 from enforcer.runtime.auditing import Auditing
 from enforcer.runtime.canary import Canary
-from enforcer.runtime.facts import Survey
+from enforcer.runtime.facts import Survey, survey_of
 from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
 from enforcer.runtime.mend import reattach
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.proof import Finding
-from enforcer.runtime.reconcile import Reconcile, Snapshot, paths_of
+from enforcer.runtime.reconcile import Reconcile, Snapshot
 from enforcer.runtime.records import Records
 from enforcer.runtime.selftest import SelfTest
 from enforcer.runtime.selftest import plain as plain_check
@@ -165,11 +164,7 @@ class Agent:
         return self._reconcile.snapshot
 
     def _survey(self, policy: Policy) -> Survey:
-        return Survey(
-            *(self._dockerd, self._cgroups, paths_of(policy)),
-            own=self._settings.own,
-            protected=lambda facts: protect(policy, facts).objects,
-        )
+        return survey_of(policy, self._dockerd, self._cgroups, self._settings.own)
 
     def _cover(self) -> None:
         """Attach the network programs to the parents of containers that live elsewhere than below Docker's default."""

@@ -20,8 +20,7 @@ from enforcer.edges.control import ask
 from enforcer.edges.dockerd import Dockerd
 from enforcer.edges.policyfile import load
 from enforcer.errors import NobodyListens, UsageError
-from enforcer.runtime.facts import collect
-from enforcer.runtime.reconcile import paths_of
+from enforcer.runtime.facts import collect, paths_of
 from enforcer.settings import Settings
 
 policy_option = click.option(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from enforcer.core.model import Hook, Mechanism
 from enforcer.edges.audit_calls import ALL, CHANGES
-from enforcer.edges.bpf.loader import Source, probes_directory
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
+from enforcer.edges.bpf.source import Source, probes_directory
 from enforcer.edges.bpfcall import why_no_bpf
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import EdgeError, HostError

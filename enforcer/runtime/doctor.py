@@ -16,7 +16,7 @@ from enforcer.core.model import Facts, Mode, Policy
 from enforcer.core.plan import plan
 from enforcer.edges.audit_calls import ALL, CHANGES
 from enforcer.edges.bpf import offsets
-from enforcer.edges.bpf.loader import Source, lsm_list, probes_directory
+from enforcer.edges.bpf.source import Source, lsm_list, probes_directory
 from enforcer.edges.bpfcall import why_no_bpf
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.dockerd import Dockerd

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from enforcer.core.model import Attachment, Container, DataObject, Facts, Inode, Kind, Network, ObjectId, OwnFile
+from enforcer.core.model import (
+    Attachment,
+    Container,
+    DataObject,
+    Facts,
+    Inode,
+    Kind,
+    Network,
+    ObjectId,
+    OwnFile,
+    Policy,
+)
+from enforcer.core.objects import protect
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.dockerd import Detail, Dockerd, DockerEvent, Volume
 from enforcer.edges.inodes import Inodes
@@ -159,6 +171,21 @@ class Survey:
         for path, journal in self._own.items():
             if inode := self._inodes.inode_of(path):
                 yield OwnFile(os.path.realpath(path), inode, journal)
+
+
+def paths_of(policy: Policy) -> tuple[str, ...]:
+    """The host paths that a policy names: the survey has to look at them."""
+    rules = (t for rule in policy.data_rules for t in (*rule.read_write, *rule.read_only))
+    return tuple(
+        sorted({t.pattern for t in (*policy.protected, *rules) if t.kind is Kind.PATH and "{" not in t.pattern})
+    )
+
+
+def survey_of(policy: Policy, dockerd: Dockerd, cgroups: Cgroups, own: Mapping[Path, bool]) -> Survey:
+    """A survey with a policy's eyes: it knows the paths that the policy names and what it protects."""
+    return Survey(
+        *(dockerd, cgroups, paths_of(policy)), own=own, protected=lambda facts: protect(policy, facts).objects
+    )
 
 
 def _container_cgroup(path: str, container: str) -> str:

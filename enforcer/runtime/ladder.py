@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from enforcer.core.model import Hook, Mechanism
-from enforcer.edges.bpf.loader import LSM_LIST, Built, Loader, lsm_list
+from enforcer.edges.bpf.loader import Built, Loader
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.programs import PROGRAMS, Program
+from enforcer.edges.bpf.source import LSM_LIST, lsm_list
 from enforcer.errors import EdgeError
 from enforcer.runtime.proof import Finding
 

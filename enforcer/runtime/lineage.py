@@ -42,8 +42,8 @@ class Lineage:
         self._keepers: OrderedDict[int, str] = OrderedDict()
         self.missing = ""
         self.events: ProcEvents | None = None
-        for pid in self._procfs.pids():
-            self._meet(pid)
+        self._overruns = 0
+        self._look_around()
         try:
             self.events = ProcEvents()
         except HostError as e:
@@ -60,6 +60,16 @@ class Lineage:
         while self.events and select.select([self.events], [], [], 0)[0]:
             for event in self.events.read(_BATCH):
                 self._take(event)
+            if self.events.overruns != self._overruns:
+                self._overruns = self.events.overruns
+                self._look_around()
+
+    def _look_around(self) -> None:
+        """Forget what may be stale, since events are missing, and meet whoever is there."""
+        self._places.clear()
+        self._keepers.clear()
+        for pid in self._procfs.pids():
+            self._meet(pid)
 
     def _take(self, event: ProcEvent) -> None:
         if event.what is What.FORK:
@@ -74,11 +84,8 @@ class Lineage:
             else:
                 self._keep(event.pid, place)
         elif event.what is What.EXEC:
-            place = self._look(event.pid)
-            if place is None:
+            if self._meet(event.pid) is None:
                 self._places.pop(event.pid, None)  # it may have been moved before it started the program
-            elif not CONTAINER.search(place):
-                self._meet(event.pid)
         elif event.pid in self._places:
             self._places.move_to_end(event.pid, last=False)
 
@@ -99,11 +106,14 @@ class Lineage:
             self._meet(parent)
         return self._keepers.get(parent)
 
-    def _meet(self, pid: int) -> None:
-        """Remember which container a process of the engine's is there for."""
-        found = KEEPER.match(self._procfs.command(pid))
-        if found:
-            self._note(pid, f"/{found[1].decode('ascii')}")
+    def _meet(self, pid: int) -> str | None:
+        """Where a process is; and remember which container one of the engine's, which is in none, is there for."""
+        place = self._look(pid)
+        if place is not None and not CONTAINER.search(place):
+            found = KEEPER.match(self._procfs.command(pid))
+            if found:
+                self._note(pid, f"/{found[1].decode('ascii')}")
+        return place
 
     def _note(self, pid: int, container: str) -> None:
         self._keepers[pid] = container

@@ -11,10 +11,11 @@ from pathlib import Path
 from enforcer import abi
 from enforcer.core.model import Mechanism
 from enforcer.edges.bpf.libbpf import Libbpf
-from enforcer.edges.bpf.loader import Built, Loader, Source
+from enforcer.edges.bpf.loader import Built, Loader
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.bpf.ring import Ring, Rings
+from enforcer.edges.bpf.source import Source
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import ContainerGone, EdgeError, HostError
 from enforcer.runtime.ladder import DENYING, GROUPS, LIFE_GROUPS, Hold, Ladder, Prove, disproved

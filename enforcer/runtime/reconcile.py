@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import allocate
 from enforcer.core.image import Image
-from enforcer.core.model import Container, Facts, Inode, Kind, Policy
+from enforcer.core.model import Container, Facts, Inode, Policy
 from enforcer.core.plan import plan
 from enforcer.edges.bpf.maps import Maps
 from enforcer.runtime.state import State, StateFile
@@ -40,14 +40,6 @@ class Snapshot:
         """The container with this subject id, as it is or, if it is gone, as it last was: its records come after it."""
         identity = self.state.ids.container_of(subject) or ""
         return self.facts.containers.get(identity) or self.gone.get(identity)
-
-
-def paths_of(policy: Policy) -> tuple[str, ...]:
-    """The host paths that a policy names: the survey has to look at them."""
-    rules = (t for rule in policy.data_rules for t in (*rule.read_write, *rule.read_only))
-    return tuple(
-        sorted({t.pattern for t in (*policy.protected, *rules) if t.kind is Kind.PATH and "{" not in t.pattern})
-    )
 
 
 class Reconcile:

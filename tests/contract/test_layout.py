@@ -11,7 +11,7 @@ import pytest
 
 from enforcer import abi
 from enforcer.core import ids, image, model
-from enforcer.edges.bpf.loader import probes_directory
+from enforcer.edges.bpf.source import probes_directory
 from enforcer.edges.bpf.maps import LAYOUT
 from enforcer.errors import AbiError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from enforcer.edges.bpf.loader import probes_directory
 from enforcer.edges.bpf.offsets import BTF_PATH, Btf, Field, header, wanted
+from enforcer.edges.bpf.source import probes_directory
 from enforcer.errors import HostError
 
 KERNEL_H = (probes_directory() / "kernel.h").read_text()

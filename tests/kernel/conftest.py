@@ -20,7 +20,7 @@ from enforcer.core.ids import Ids, allocate
 from enforcer.core.image import Image
 from enforcer.core.model import Container, DataObject, Facts, Hook, Mechanism, ObjectId, Policy, Verdict
 from enforcer.core.plan import plan
-from enforcer.edges.bpf.loader import Source, probes_directory
+from enforcer.edges.bpf.source import Source, probes_directory
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.inodes import Inodes
 from enforcer.runtime.canary import Canary
