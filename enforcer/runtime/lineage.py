@@ -43,12 +43,12 @@ class Lineage:
         self.missing = ""
         self.events: ProcEvents | None = None
         self._overruns = 0
-        self._look_around()
         try:
             self.events = ProcEvents()
         except HostError as e:
             self.missing = str(e)
             log.warning("what ends before it is looked at may not be placed: %s", e)
+        self._look_around()  # after the stream has begun, so that nobody is missed in between
 
     def close(self) -> None:
         """Follow no longer."""
