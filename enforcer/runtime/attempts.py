@@ -17,6 +17,7 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 NEWNS, NEWNET = 0x00020000, 0x40000000  # include/uapi/linux/sched.h
 BIND, REMOUNT, READ_ONLY, PRIVATE = 0x1000, 0x20, 0x1, 0x44000  # include/uapi/linux/mount.h; private with all beneath
@@ -26,6 +27,7 @@ OUTSIDE4, OUTSIDE6 = ("203.0.113.1", 9), ("2001:db8::1", 9)
 
 SYS_BPF, SYS_IO_URING_SETUP, SYS_CLONE3 = 321, 425, 435  # arch/x86/entry/syscalls/syscall_64.tbl
 GET_FD_BY_ID = {"map": 14, "program": 13, "link": 30}  # enum bpf_cmd of include/uapi/linux/bpf.h
+YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")  # Documentation/admin-guide/LSM/Yama.rst: 3 allows it to nobody
 INTO_CGROUP = 0x200000000  # CLONE_INTO_CGROUP
 EMPTY_ACL = b"\x02\0\0\0" + b"".join(struct.pack("<HHI", tag, 6, 0xFFFFFFFF) for tag in (1, 4, 32))  # acl(5)
 
@@ -97,8 +99,7 @@ class Attempts:
         self._listener.bind("socket")
         self._listener.listen()
         self._box.bind("box")
-        yama = "/proc/sys/kernel/yama/ptrace_scope"  # Documentation/admin-guide/LSM/Yama.rst: 3 is for nobody
-        self._nobody_traces = os.path.exists(yama) and open(yama).read().strip() == "3"
+        self._nobody_traces = YAMA.exists() and YAMA.read_text().strip() == "3"
         here, self._there = socket.socketpair()
         with open("file") as file, here:
             socket.send_fds(here, [b"x"], [file.fileno()])
