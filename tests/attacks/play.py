@@ -6,11 +6,12 @@ In the VM it is a program: ``python -m tests.attacks.play MECHANISM TOOLS RESULT
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from tests.attacks.ground import LABEL, Ground
 from tests.attacks.told import Played, Told, answers, named, seen
 from tests.attacks.ways import VM_ONLY, WAYS, Proof, Way
 from tests.e2e.agent import Agent
+
+log = logging.getLogger(__name__)
 
 BPFFS = Path("/sys/fs/bpf")
 HOSTILE = {"newline", "escape", "bad-utf8"}
@@ -54,10 +57,12 @@ class Play:
         (policy / "attacks.yaml").write_text(ground.policy)
         with self._decoys(agent.directory) as decoys:
             self._try_all(played.before, decoys, starts=1)
+        log.info("the agent starts")
         agent.start("--mechanism", played.mechanism)
         played.held = agent.status()["mechanisms"]
         self._try_all(played.under, self._targets(agent), starts=self.starts, agent=agent)
         self._read_journal(played, agent)
+        log.info("the journal is read")
         return played
 
     def _try_all(
@@ -66,10 +71,12 @@ class Play:
         self.ground.lay_bait()
         environment = {"ROUNDS": str(self.rounds), "TRIES": "400", **environment}
         for place in ("stranger", "reader", "peer", "mighty"):
+            log.info("ways of %s", place)
             ways = sorted((w for w in self.ways if w.place == place), key=lambda w: w.name in LAST)
             extra = {"REBORN": self._reborn(agent)} if place == "stranger" else {}
             self._attack(place, ways, {**environment, **extra}, told)
         for way in (w for w in self.ways if w.place in ("first", "busy", "inheritor")):
+            log.info("births: %s", way.place)
             told[way.key] = self._births(
                 way, starts if way.place == "first" else 1 if agent is None else min(starts, 10)
             )
@@ -204,6 +211,11 @@ def main(mechanism: str, tools: str, results: str) -> None:
         inside = ()
         pins = BPFFS / "enforcer"
 
+        def await_that(self, what: str, holds: Callable[[], bool], seconds: float = 300) -> None:
+            """Everything takes longer under emulation."""
+            super().await_that(what, holds, seconds)
+
+    logging.basicConfig(level=logging.INFO, format="%(relativeCreated)d ms: %(message)s")
     directory = Path("/var/lib/attacks")
     directory.mkdir()
     engine = Engine(DEFAULT_SOCKET, Namespace(), directory, "docker", own=False)
