@@ -16,6 +16,9 @@ SYSCALL, PATH, CWD, EOE, OPENAT2 = 1300, 1302, 1307, 1320, 1337
 
 _HEAD = re.compile(rb"audit\((\d+)\.(\d{3}):(\d+)\): ?")
 _FIELD = re.compile(rb'(\w+)=("[^"]*"|\([^)]*\)|[^\s]*)')
+_PATH = re.compile(rb"name=(\S+)(?: inode=(\d+) dev=([0-9a-f]+):([0-9a-f]+)\b.*?)? nametype=([A-Z]+)\b")
+"""The commonest record by one expression. No value has a space in it (audit_log_untrustedstring), so none can look like a field."""
+
 _BETWEEN_KEYS = b"\x01"  # AUDIT_KEY_SEPARATOR of auditd's libaudit.h: a rule may have several
 
 _KEPT_EVENTS = 256
@@ -117,7 +120,7 @@ class Assembler:
             return
         parts = self._open.setdefault(serial, _Parts(time_ns))
         try:
-            _add(parts, kind, fields_of(record, start))
+            _add(parts, kind, record, start)
         except ValueError:
             self.broken += 1
         if len(self._open) > _KEPT_EVENTS:
@@ -138,22 +141,27 @@ class Assembler:
             self.broken += 1
 
 
-def _add(parts: _Parts, kind: int, fields: dict[bytes, bytes]) -> None:
+def _add(parts: _Parts, kind: int, record: bytes, start: int) -> None:
+    if kind == PATH:
+        if len(parts.paths) < _KEPT_ITEMS:
+            parts.paths.append(_item(record, start))
+        return
+    fields = fields_of(record, start)
     if kind == SYSCALL:
         parts.syscall = fields
     elif kind == CWD:
         parts.cwd = text_of(fields.get(b"cwd")) or b""
-    elif kind == OPENAT2:
+    else:
         parts.how = int(fields.get(b"oflag", b""), 8)
-    elif len(parts.paths) < _KEPT_ITEMS:
-        parts.paths.append(_item(fields))
 
 
-def _item(fields: dict[bytes, bytes]) -> Item:
-    major, _, minor = fields.get(b"dev", b"0:0").partition(b":")
-    device = int(major, 16) << 20 | int(minor, 16)
-    kind = fields.get(b"nametype", b"UNKNOWN").decode("ascii", "replace")
-    return Item(text_of(fields.get(b"name")), int(fields.get(b"inode", b"0")), device, kind)
+def _item(record: bytes, start: int) -> Item:
+    found = _PATH.search(record, start)
+    if not found:
+        raise ValueError("no PATH record")
+    name, inode, major, minor, kind = found.groups()
+    device = int(major, 16) << 20 | int(minor, 16) if major else 0
+    return Item(text_of(name), int(inode or 0), device, kind.decode("ascii"))
 
 
 def _observation(serial: int, parts: _Parts) -> Observation:
