@@ -7,10 +7,10 @@ life is played: its cgroup appears, its first program starts, its cgroup goes.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import threading
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from enforcer import abi
 from enforcer.core.ids import Reserved
 from enforcer.core.image import State as Armed
 from enforcer.core.image import Subject, Table
@@ -63,19 +64,13 @@ class Canary:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def run(
-        self,
-        maps: Maps,
-        holds: Mapping[str, Mechanism | None] | Mechanism | None,
-        recorded: Callable[[], Seen] | None = None,
+        self, maps: Maps, holds: Mapping[str, Mechanism | None], recorded: Callable[[], Seen] | None = None
     ) -> Finding:
         """Try what is forbidden. ``holds``: hold group → what should hold it, None if nothing does; others are not tried.
 
         ``recorded`` tells how many of the canary's records have reached the log's reader, by ``attempt_of``; without it
         that part is left out. Raises ``EdgeError`` if it cannot be tried at all.
         """
-        if not isinstance(holds, Mapping):  # the callers of before; goes with them
-            found = self.run(maps, {"open": holds, "connect4": Mechanism.CGROUP}, recorded)
-            return Finding({"connect" if g == "connect4" else g: why for g, why in found.failures.items()})
         with self._running:
             try:
                 self._lay()
@@ -160,12 +155,9 @@ def counted(maps: Maps) -> dict[str, int]:
 
 def guarded(maps: Maps) -> dict[str, int]:
     """The kernel's number of one map, one program and one link that are closed to every subject, as far as there are such."""
-    kinds = {1: "map", 2: "program", 3: "link"}  # enum enf_guarded
-    try:
-        keys = [struct.unpack("=II", key) for key in maps.keys("guarded", 8)]
-    except KeyError:  # a build without a guard
-        return {}
-    return {kinds[kind]: number for kind, number in keys if kind in kinds}
+    kinds = {number: directory.removesuffix("s") for directory, number in abi.GUARDED.items()}
+    keys = (abi.decode(abi.GuardKey, key) for key in maps.keys("guarded", ctypes.sizeof(abi.GuardKey)))
+    return {kinds[key.kind]: key.id for key in keys}
 
 
 def _await_rise(read: Callable[[], Seen], before: Seen, names: Iterable[str]) -> None:
