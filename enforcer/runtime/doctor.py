@@ -79,7 +79,7 @@ def _tried(probes: Probes, canary: Canary, cgroups: Cgroups, scratch: str) -> tu
         image = compile_image(Policy(Mode.ENFORCE), Facts(), Ids(), 1, canary=canary.inode())
         for op in plan(None, image):
             probes.maps.apply(op)
-        probes.attach(cgroups, [scratch], lambda maps, mechanism: canary.run(maps, mechanism, None))
+        probes.attach(cgroups, [scratch], canary.run)
         return probes.holds
     finally:
         probes.unload()

@@ -80,7 +80,6 @@ class Ladder:
         """The best mechanism for a group; opens are proved by the canary, and with them what the others may take."""
         if kept := self._kept(group):
             return kept
-        self.changed = True
         missed: list[str] = []
         for mechanism, programs in rungs(group):
             why = self._unwanted(mechanism)
@@ -88,6 +87,7 @@ class Ladder:
                 self._answer_by_tracepoint(group, mechanism is Mechanism.TRACEPOINT)
                 why = self._try(programs) or (self._unproved(mechanism, prove) if group == OPEN else "")
             if not why:
+                self.changed = True
                 return Hold(group, mechanism, tuple(missed))
             missed.append(f"{mechanism.name.lower()}: {why}")
             self._let_go(programs)

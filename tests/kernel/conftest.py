@@ -109,7 +109,7 @@ class World:
 
     def attach(self) -> None:
         """Attach everything, as the agent does, each mechanism proved by the canary."""
-        self.probes.attach(self.cgroups, [self.parent], lambda maps, by: self.canary.run(maps, by, None))
+        self.probes.attach(self.cgroups, [self.parent], self.canary.run)
 
     def held(self, group: str) -> Mechanism | None:
         """What holds a group of hooks here."""

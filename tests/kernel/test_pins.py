@@ -44,7 +44,7 @@ class Place:
         image = compile_image(Policy(Mode.ENFORCE), Facts(), Ids(), 1, canary=self.canary.inode())
         for op in plan(None, image):
             made.maps.apply(op)
-        made.attach(self.cgroups, [self.parent], lambda maps, by: self.canary.run(maps, by, None))
+        made.attach(self.cgroups, [self.parent], self.canary.run)
         return made
 
     def leave(self, probes: Probes) -> None:
@@ -182,7 +182,8 @@ def test_unload_leaves_no_trace(place: Place) -> None:
     first.release()
     place.open.remove(first)
     assert not place.pins.exists()
-    assert set(place.canary.run(maps, opens, None).failures) == {"connect", "open"}
+    failures = place.canary.run(maps, {"open": opens, "connect4": Mechanism.CGROUP}).failures
+    assert set(failures) == {"connect4", "open"}
     maps.close()
 
 
