@@ -36,6 +36,7 @@ def doctor_command(cgroup: str, format_: str) -> int:
     Exits 3 if the agent could not run here.
     """
     from enforcer.runtime.doctor import checks, default_parent_of, holds  # noqa: PLC0415 -- carries the loader
+    from enforcer.runtime.proof import BASIC  # noqa: PLC0415 -- the same
 
     found = list(checks(docker_address(), cgroup))
     able = all(c.ok for c in found)
@@ -49,7 +50,7 @@ def doctor_command(cgroup: str, format_: str) -> int:
         if tried:
             rows_ = [(h.hook, _name(h.mechanism), "; ".join(h.missed) or "the best there is") for h in tried]
             emit(["", table(["HOOK", "HELD BY", "WHY NOT BETTER"], rows_)])
-    return 0 if able and all(h.mechanism for h in tried) else 3
+    return 0 if able and all(h.mechanism for h in tried if h.hook in BASIC) else 3
 
 
 def _name(mechanism: Mechanism | None) -> str:

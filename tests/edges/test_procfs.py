@@ -26,7 +26,7 @@ def test_a_mount_has_the_kernels_device_and_plain_paths(proc):
     """Device numbers are the kernel's; blanks that mountinfo escapes are blanks again."""
     root, data = Procfs(proc).mounts(7)
     assert (root.device, root.kind, root.point) == (55, "overlay", "/")
-    assert data == Mount(2, 8 << 20 | 17, "/volumes/a b/_data", "/app/data\tx", "ext4", "rw")
+    assert data == Mount(2, 8 << 20 | 17, "/volumes/a b/_data", "/app/data\tx", "ext4", "rw", "/dev/sdb1")
 
 
 def test_the_upper_directory_of_a_container_is_in_its_root_mount(proc):
