@@ -17,8 +17,9 @@ from enforcer.core.model import Facts, Policy
 from enforcer.core.parse import parse
 from enforcer.core.plan import Op, plan
 from enforcer.edges.bpf.libbpf import Libbpf
-from enforcer.edges.bpf.loader import Loader, remove
+from enforcer.edges.bpf.loader import Loader
 from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.pins import remove
 from enforcer.edges.bpf.source import Source, probes_directory
 from enforcer.edges.policyfile import read
 

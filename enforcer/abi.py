@@ -19,6 +19,7 @@ COMM = 16
 PATH = 512
 MAX_RANGES = 15
 PATH_CUT = 0x8000
+EARLIER, EARLIER_CAUSE = 0, 256
 
 GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the directory of pins
 LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause

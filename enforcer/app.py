@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Collection
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 from enforcer.core.matrix import matrix, plain
@@ -20,7 +20,7 @@ from enforcer.edges.http import Scrape, Tls
 from enforcer.edges.journal import Journal
 from enforcer.edges.policyfile import fingerprint, load
 from enforcer.edges.systemd import notify
-from enforcer.errors import AbiError, ContainerGone, EdgeError, EnforcerError, HostError, PolicyError, UsageError
+from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError, PolicyError, UsageError
 from enforcer.runtime import report
 from enforcer.runtime.auditing import Auditing
 from enforcer.runtime.canary import Canary
@@ -66,7 +66,6 @@ class Agent:
         self._recovered = journal.recovered
         self._supervisor = Supervisor()
         self._load_failures = 0
-        self._covered: set[str] = set()
         self._ready = False
 
     def start(self) -> None:
@@ -103,19 +102,23 @@ class Agent:
         self._auditing.beside(self._probes)
         if self._settings.require_deny:
             self._probes.require_deny()
-        # a cgroup made inside a container before its own was known has not inherited: look once more
-        self._reconcile.update(survey.full())
-        self._cover()
-        self._probes.commit()
         self._surveyor = Surveyor(
             survey, found=self._found, reload=self._reload, stopped=self._supervisor.stopping.wait
         )
         self._writer = Writer(self._surveyor.failed)
+        # a cgroup made inside a container before its own was known has not inherited: look once more
+        if self._probes.adopted:
+            self._surveyor.put(Resync())  # soon: what is pinned has held it meanwhile, as its container or as unnamed
+        else:
+            self._reconcile.update(survey.full())
+        self._cover()
+        self._probes.commit()
 
     def _start_loops(self) -> None:
         records = self._records = Records(self._reconcile.at, self._probes.open_maps(), self._cgroups)
         rings = self._auditing.rings(self._probes)
         self._pipeline = Pipeline(rings, self._probes.open_maps(), records, self._journal, born=self._on_born)
+        self._probes.hand_over(self._pipeline.read_out)
         self._announce()
         self._supervisor.start("writer", self._writer.run)
         self._supervisor.start("survey", self._surveyor.run)
@@ -123,8 +126,9 @@ class Agent:
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
         self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
         self._selftest = SelfTest(run=self._run_canary, reattach=self._reattach, notify=self._pipeline.notice)
-        self._selftest.check()
-        self._supervisor.every("canary", CANARY_S, self._selftest.check)
+        if not self._probes.adopted:
+            self._selftest.check()
+        self._supervisor.every("canary", CANARY_S, self._selftest.check, at_once=self._probes.adopted)
         self._scrape.registry.register(Metrics(self._reading))
 
     def wait(self) -> None:
@@ -167,14 +171,7 @@ class Agent:
         return survey_of(policy, self._dockerd, self._cgroups, self._settings.own)
 
     def _cover(self) -> None:
-        """Attach the network programs to the parents of containers that live elsewhere than below Docker's default."""
-        running = {c.id: c.pid for c in self._snapshot().facts.containers.values() if c.pid}
-        places = []
-        for identity in running.keys() - self._covered:
-            with suppress(ContainerGone):
-                places.append(self._cgroups.of_pid(running[identity]))
-        self._probes.cover(self._cgroups, self._cgroups.parents(places))
-        self._covered = set(running)
+        self._probes.cover_all(self._cgroups, self._snapshot().facts.containers.values())
 
     def _hear(self, message: Message) -> None:
         """An event of Docker's: a new container is made known at once, then looked at."""
@@ -230,14 +227,7 @@ class Agent:
         return survey
 
     def _announce(self) -> None:
-        snapshot = self._snapshot()
-        self._pipeline.notice(
-            "policy-loaded",
-            f"policy {snapshot.policy.hash[:12]} is in force as generation {snapshot.image.generation}",
-            generation=snapshot.image.generation,
-            policy=snapshot.policy.hash,
-            mode=snapshot.policy.mode.name.lower(),
-        )
+        self._pipeline.notice("policy-loaded", **report.loaded(self._snapshot()))
         if self._recovered:
             self._pipeline.notice(
                 "journal-recovered", f"a torn end of {self._recovered} bytes was cut", outcome="failure"

@@ -98,6 +98,8 @@ enum enf_cause {                 /* why a counted violation has no record */
 };
 
 #define ENF_PATH_CUT 0x8000
+#define ENF_EARLIER 0            /* as the hook of a count: the sum of what earlier builds counted; no program writes such a key */
+#define ENF_EARLIER_CAUSE 256    /* the same as a bit of the cause of a loss */
 
 enum enf_target { ENF_TO_NETWORK = 1, ENF_TO_SUBJECT = 2 };   /* what a connection may be granted to, CIDRs aside */
 

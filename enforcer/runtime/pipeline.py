@@ -49,10 +49,18 @@ class Pipeline:
 
     def drain(self) -> int:
         """One round: at most ``BATCH`` records and every waiting notice. How many records were read."""
+        return self._round(self._rings)
+
+    def read_out(self, rings: Rings) -> None:
+        """Read what an earlier build has left in its rings, to the end; before the first ``drain``."""
+        while self._round(rings):
+            pass
+
+    def _round(self, rings: Rings) -> int:
         batch: list[Event | Notice] = []
         subjects: Counter[int] = Counter()
         offset, read = boot_offset_ns(), 0
-        for raw in chain(self._rings.events.read(BATCH), self._rings.attempts.read(ATTEMPTS)):
+        for raw in chain(rings.events.read(BATCH), rings.attempts.read(ATTEMPTS)):
             read += 1
             record = abi.decode(abi.CEvent, raw)
             event = self._taken(record, offset)
@@ -62,8 +70,8 @@ class Pipeline:
         while not self._notices.empty():
             batch.append(self._notices.get())
         self._keep(batch, subjects)
-        self._rings.events.advance()
-        self._rings.attempts.advance()
+        rings.events.advance()
+        rings.attempts.advance()
         return read
 
     def _taken(self, record: abi.CEvent, offset_ns: int) -> Event | None:

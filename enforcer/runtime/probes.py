@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from enforcer import abi
-from enforcer.core.model import Mechanism
+from enforcer.core.model import Container, Mechanism
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.loader import Built, Loader
 from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.pins import mark, marked, remove
 from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.bpf.ring import Ring, Rings
 from enforcer.edges.bpf.source import Source
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import ContainerGone, EdgeError, HostError
+from enforcer.runtime.carry import carry
 from enforcer.runtime.ladder import DENYING, GROUPS, LIFE_GROUPS, Hold, Ladder, Prove, disproved
+from enforcer.runtime.proof import Finding
 
 log = logging.getLogger(__name__)
 
 
 class Probes:
     """One agent's programs and maps. ``mechanism`` forces one rung of the ladder for opens."""
+
+    _older: tuple[tuple[Built, Maps], ...] = ()
+    _known: frozenset[str] = frozenset()
 
     def __init__(self, pins: Path, source: Source, *, instance: int, mechanism: str = "") -> None:
         self._libbpf = Libbpf()
@@ -48,14 +54,16 @@ class Probes:
         """The pinned build of this source, if its maps speak in our numbers; one that does not stands until it is replaced."""
         built = self._loader.adopt(source)
         if built is None:
+            for path in self._loader.builds():
+                log.warning("build %s is pinned, this is %s: it is replaced without a gap", path.name, source.build)
             return None
-        maps = Maps(built.maps, self._libbpf)
-        ours = maps.config().instance == instance
-        maps.close()
-        if not ours:
+        maps = self._readable(built, instance)
+        if maps is None:
             log.warning("the pinned maps belong to another state directory: they are replaced")
             self._loader.set_aside(built)
-        return built if ours else None
+            return None
+        maps.close()
+        return built
 
     def open_maps(self) -> Maps:
         """The maps, with descriptors of their own: one for each thread that uses them."""
@@ -63,8 +71,7 @@ class Probes:
 
     def rings(self) -> Rings:
         """The rings of records. Only one reader at a time."""
-        page = os.sysconf("SC_PAGE_SIZE")
-        return Rings(Ring(self.maps.fd("events"), 2048 * page), Ring(self.maps.fd("attempts"), 256 * page))
+        return _rings(self.maps)
 
     def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
         """Attach every group and prove it; the maps must be filled. What an adopted build has attached is kept if it holds."""
@@ -74,18 +81,49 @@ class Probes:
         holds += [ladder.climb(group, prove) for group in GROUPS]
         ladder.keep_only(holds)
         self._guard()
-        self.holds = tuple(holds)
         if ladder.changed:
             finding = prove(self.maps, {h.hook: h.mechanism for h in holds if h.mechanism})
-            self.holds = disproved(holds, finding)
+            mark(self._built.pins, finding.failures)
+        else:
+            known = marked(self._built.pins)
+            finding = Finding(dict.fromkeys(known, "the canary could do it when this build was put in force"))
+        self.holds = disproved(holds, finding)
 
     def _guard(self) -> None:
         """Close what this build has in the kernel to every container."""
         self.maps.guard({kind: self._loader.numbers(self._built, kind) for kind in abi.GUARDED})
 
     def commit(self) -> None:
-        """This build is in force: whatever was pinned before it goes now."""
+        """This build is in force: whatever was pinned before it ends now, and what that has counted is taken over."""
         self._built = self._loader.finish(self._built)
+        for old in self._loader.others(self._built):
+            self._loader.end(old)
+            if maps := self._readable(old, self.maps.config().instance):
+                log.info("violations that build %s had counted: %d", old.pins.name, carry(maps, self.maps))
+                self._older += ((old, maps),)
+            else:
+                remove(old.pins)
+
+    def hand_over(self, read_out: Callable[[Rings], None]) -> None:
+        """Have the records read that earlier builds have left; nothing is left of those then."""
+        for old, maps in self._older:
+            rings = _rings(maps)
+            read_out(rings)
+            for ring in rings:
+                ring.close()
+            maps.close()
+            remove(old.pins)
+        self._older = ()
+
+    def _readable(self, built: Built, instance: int) -> Maps | None:
+        """The maps of a build, if they are laid out as ours are and speak in our numbers."""
+        if built.abi != abi.ABI:
+            return None
+        maps = Maps(built.maps, self._libbpf)
+        if maps.config().instance == instance:
+            return maps
+        maps.close()
+        return None
 
     def give_up(self) -> None:
         """The start failed: leave what was in force before, and nothing of ours."""
@@ -123,6 +161,16 @@ class Probes:
         self._guard()
         return list(holds.values())
 
+    def cover_all(self, cgroups: Cgroups, containers: Iterable[Container]) -> None:
+        """Attach the network programs to the parents of containers that live elsewhere than below Docker's default."""
+        running = {c.id: c.pid for c in containers if c.pid}
+        places = []
+        for identity in running.keys() - self._known:
+            with suppress(ContainerGone):
+                places.append(cgroups.of_pid(running[identity]))
+        self.cover(cgroups, cgroups.parents(places))
+        self._known = frozenset(running)
+
     def _attach_cgroup(self, program: Program, cgroup: int) -> str:
         if not self._loader.loaded(self._built, program):
             why = self._built.refused.get(program.function, "said when this build was loaded")
@@ -148,3 +196,8 @@ class Probes:
         """Take everything down; how many links went."""
         self.maps.close()
         return self._loader.unload()
+
+
+def _rings(maps: Maps) -> Rings:
+    page = os.sysconf("SC_PAGE_SIZE")
+    return Rings(Ring(maps.fd("events"), 2048 * page), Ring(maps.fd("attempts"), 256 * page))

@@ -55,6 +55,13 @@ def in_force(snapshot: Snapshot, holds: tuple[Hold, ...]) -> str:
     )
 
 
+def loaded(snapshot: Snapshot) -> dict[str, Any]:
+    """The notice of a policy that has come in force: message and fields."""
+    policy, generation = snapshot.policy, snapshot.image.generation
+    message = f"policy {policy.hash[:12]} is in force as generation {generation}"
+    return {"message": message, "generation": generation, "policy": policy.hash, "mode": policy.mode.name.lower()}
+
+
 def reading(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Health) -> Reading:
     """All that a scrape shows."""
     return Reading(

@@ -14,6 +14,9 @@ from enforcer.runtime.proof import Finding, Proof
 
 log = logging.getLogger(__name__)
 
+FIRST_S = 10.0
+"""How long a question waits for the first check."""
+
 
 class Notify(Protocol):
     """Puts something on record: ``runtime.pipeline.Pipeline.notice``."""
@@ -38,8 +41,15 @@ class SelfTest:
     ) -> None:
         self._run, self._reattach, self._notify = run, reattach, notify
         self._checking = threading.Lock()
-        self.finding = Finding({"canary": "it has not run yet"})
+        self._finding = Finding({"canary": "it has not run yet"})
+        self._ran = threading.Event()
         self.time = 0.0
+
+    @property
+    def finding(self) -> Finding:
+        """What the last check found. A start that adopts does not wait for the first one: who asks meanwhile does, bounded."""
+        self._ran.wait(FIRST_S)
+        return self._finding
 
     def check(self) -> Check:
         """Run the canary now. Any thread may ask; checks come one after the other.
@@ -47,10 +57,11 @@ class SelfTest:
         What failed stays failed until the next check, even if it could be mended: a scrape must have the time to see it.
         """
         with self._checking:
-            before, self.finding = self.finding, self._look()
+            before, self._finding = self._finding, self._look()
             self._tell(before.failures if self.time else {})
             self.time = time.time()
-            return Check(self.finding, self._mend())
+            self._ran.set()
+            return Check(self._finding, self._mend())
 
     def _look(self) -> Finding:
         try:
@@ -59,17 +70,17 @@ class SelfTest:
             return Finding({"canary": str(e)})
 
     def _tell(self, before: Mapping[str, str]) -> None:
-        for group, what in self.finding.failures.items():
+        for group, what in self._finding.failures.items():
             log.critical("the self-test failed: %s: %s", group, what)
-        if self.finding.failures and self.finding.failures != before:
-            self._notify("selftest-failed", _line(self.finding.failures), outcome="failure")
-        if self.finding.success and before:
+        if self._finding.failures and self._finding.failures != before:
+            self._notify("selftest-failed", _line(self._finding.failures), outcome="failure")
+        if self._finding.success and before:
             log.warning("the self-test passes again")
             self._notify("selftest-passed", "what did not hold holds again")
 
     def _mend(self) -> dict[str, bool]:
         """What was not stopped may have been detached behind our back: attach it anew, once, and look."""
-        open_ = [p.group for p in self.finding.proofs if p.stopped is False]
+        open_ = [p.group for p in self._finding.proofs if p.stopped is False]
         done = self._reattach(open_) if open_ else ()
         if not done:
             return {}

@@ -37,10 +37,12 @@ class Supervisor:
         self._threads.append(thread)
         thread.start()
 
-    def every(self, name: str, seconds: float, step: Callable[[], object]) -> None:
-        """Run ``step`` every ``seconds`` until the end."""
+    def every(self, name: str, seconds: float, step: Callable[[], object], *, at_once: bool = False) -> None:
+        """Run ``step`` every ``seconds`` until the end; ``at_once`` for the first time without waiting."""
 
         def loop() -> None:
+            if at_once:
+                step()
             while not self.stopping.wait(seconds):
                 step()
 

@@ -95,6 +95,8 @@ def test_enums(tmp_path: Path) -> None:
         ("ENF_COMM", abi.COMM),
         ("ENF_PATH", abi.PATH),
         ("ENF_PATH_CUT", abi.PATH_CUT),
+        ("ENF_EARLIER", abi.EARLIER),
+        ("ENF_EARLIER_CAUSE", abi.EARLIER_CAUSE),
         ("ENF_MAX_RANGES", abi.MAX_RANGES),
         ("ENF_MAX_RANGES", image.MAX_RANGES),
         *((f"ENF_{special.name}", special.value) for special in ids.Special),

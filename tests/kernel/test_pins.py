@@ -121,6 +121,8 @@ def test_another_build_replaces_the_old_one(place: Place, other: Source) -> None
     assert len(place.builds()) == 2
     assert old in place.builds()
     second.commit()
+    assert {link.parts[-3] for link in place.pins.glob("*/links/*")} == {other.build}
+    second.hand_over(lambda rings: None)
     assert place.builds() == [other.build] != [old]
 
 

@@ -69,6 +69,13 @@ class Libbpf:
         self._call("bpf_obj_get_info_by_fd", fd, info, ctypes.byref(size))
         return int.from_bytes(info.raw[_ID_AT : _ID_AT + 4], "little")
 
+    def has_program(self, number: int) -> bool:
+        """Whether the kernel still has the program with this id."""
+        fd = self._lib.bpf_prog_get_fd_by_id(number)
+        if fd >= 0:
+            os.close(fd)
+        return bool(fd >= 0)
+
     def attach_cgroup(self, program: int, cgroup: int, attach: int) -> int:
         """A link: ``program`` answers the cgroup hook ``attach`` for ``cgroup`` and all under it, beside others' programs."""
         return self._call("bpf_link_create", program, cgroup, attach, None)

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,12 +21,17 @@ import msgspec
 
 from enforcer.edges.bpf import build, offsets
 from enforcer.edges.bpf.libbpf import Libbpf
+from enforcer.edges.bpf.maps import let_programs_end
+from enforcer.edges.bpf.pins import bpffs, remove, unpin
 from enforcer.edges.bpf.programs import ATTACH, PROGRAMS, Program
 from enforcer.edges.bpf.source import Source
 from enforcer.edges.directory import hold, private
 from enforcer.errors import AbiError, EdgeError, HostError
 
 BUILD_TIMEOUT_S = 300
+ENDING_S = 5.0
+"""How long to wait for programs that nothing of ours holds any more; somebody may look at one with bpftool just then."""
+
 _BUILD = re.compile("[0-9a-f]{16}(-new|-old)?")
 _OLD = "-old"
 _NEW = "-new"  # bpffs allows no dot in a name
@@ -40,6 +46,11 @@ class Built:
     refused: dict[str, str] = field(default_factory=dict)
 
     @property
+    def abi(self) -> int:
+        """Of its maps: only those of ours may be read."""
+        return int(self.pins.name[:2], 16)
+
+    @property
     def maps(self) -> Path:
         """The directory of pinned maps."""
         return self.pins / "maps"
@@ -48,24 +59,6 @@ class Built:
     def links(self) -> Path:
         """The directory of pinned links: what is attached."""
         return self.pins / "links"
-
-
-def bpffs(path: Path) -> None:
-    """Make sure that ``path`` can hold pins: a bpffs is mounted above it, or is mounted now at /sys/fs/bpf. ``HostError`` if not.
-
-    The root of a bpffs is refused: other programs keep their pins there.
-    """
-    mounted = Path("/proc/self/mounts").read_text().splitlines()
-    roots = [Path(line.split()[1]) for line in mounted if line.split()[2] == "bpf"]
-    standard = Path("/sys/fs/bpf")
-    if not any(path.is_relative_to(root) for root in roots) and path.is_relative_to(standard):
-        done = subprocess.run(["mount", "-t", "bpf", "bpf", standard], capture_output=True, text=True, check=False)  # noqa: S603, S607 -- fixed words
-        if done.returncode:
-            raise HostError(f"cannot mount bpffs at {standard} ({done.stderr.strip()}): mount it, then start again")
-    elif path in (standard, *roots):
-        raise HostError(f"{path} is the root of a bpffs, where others keep pins too: choose --pins below it")
-    elif not any(path.is_relative_to(root) for root in roots):
-        raise HostError(f"{path} is not on a bpffs: choose --pins below {standard}")
 
 
 class Loader:
@@ -166,14 +159,26 @@ class Loader:
         return (program for program in PROGRAMS if program.function in names)
 
     def finish(self, built: Built) -> Built:
-        """The build is in force: give it its final name and take down every other one."""
+        """The build is in force: give it its final name."""
         final = built.pins.with_name(built.pins.name.removesuffix(_NEW))
         if built.pins != final:
             built.pins.rename(final)
-        for other in self._all():
-            if other != final:
-                remove(other)
         return Built(final, built.adopted, built.refused)
+
+    def others(self, built: Built) -> tuple[Built, ...]:
+        """Every build but this one."""
+        return tuple(Built(path, adopted=True) for path in self._all() if path != built.pins)
+
+    def end(self, built: Built) -> None:
+        """Take a build off every hook, and return when none of its programs runs any more; its maps stay."""
+        numbers = list(self.numbers(built, "programs"))
+        for kind in ("links", "programs"):
+            unpin(built.pins / kind)
+        deadline = time.monotonic() + ENDING_S
+        # the kernel lets go of a link some time after its pin is removed, and of the program after the link
+        while any(map(self._libbpf.has_program, numbers)) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        let_programs_end()
 
     def drop(self, built: Built) -> None:
         """Take down a build that is not in force; one that is has no suffix any more and stays."""
@@ -249,22 +254,6 @@ def _run_child(job: build.Job) -> build.Built:
     if not answer.loaded:
         raise HostError(f"this kernel refuses every probe ({_some(answer.refused)}): see `enforcer doctor`")
     return answer
-
-
-def remove(build_: Path) -> None:
-    """Remove one build's pins, links first, so that no program runs on with half its maps. Raises ``EdgeError``.
-
-    Only what a build consists of is touched: three directories with pins in them.
-    """
-    try:
-        for name in ("links", "programs", "maps"):
-            for entry in (build_ / name).glob("*"):
-                entry.unlink()
-            with suppress(FileNotFoundError):
-                (build_ / name).rmdir()
-        build_.rmdir()
-    except OSError as e:
-        raise EdgeError(f"cannot remove the pins in {build_}: {e.strerror}") from e
 
 
 def _some(refused: dict[str, str]) -> str:

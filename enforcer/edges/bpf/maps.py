@@ -6,6 +6,7 @@ import ctypes
 import os
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from ctypes import c_uint32, c_uint64
 from pathlib import Path
@@ -126,7 +127,8 @@ class Maps:
             yield key
             key = self._libbpf.next_key(self._fds[name], key, size)
 
-    def _sums(self, name: str, size: int) -> Iterator[tuple[bytes, int]]:
+    def sums(self, name: str, size: int) -> Iterator[tuple[bytes, int]]:
+        """Every key of a per-CPU map of counters, with the sum over the CPUs."""
         for key in self.keys(name, size):
             value = self._libbpf.get(self._fds[name], key, 8 * self._cpus)
             if value is not None:
@@ -134,12 +136,20 @@ class Maps:
 
     def counts(self) -> dict[tuple[int, int, int, int, int, int, int], int]:
         """(subject, object, peer, class, access, verdict, hook) → violations since the maps were made."""
-        sums = self._sums("counts", ctypes.sizeof(abi.CountKey))
+        sums = self.sums("counts", ctypes.sizeof(abi.CountKey))
         return {struct.unpack("=IIIBBBB", key): n for key, n in sums}
 
     def losses(self) -> dict[tuple[int, int], int]:
-        """(subject, cause) → counted violations without a record."""
-        return {struct.unpack("=II", key): n for key, n in self._sums("losses", ctypes.sizeof(abi.LossKey))}
+        """(subject, cause) → counted violations without a record, those of earlier builds among them."""
+        found: Counter[tuple[int, int]] = Counter()
+        for key, n in self.sums("losses", ctypes.sizeof(abi.LossKey)):
+            subject, cause = struct.unpack("=II", key)
+            found[subject, cause & ~abi.EARLIER_CAUSE] += n
+        return dict(found)
+
+    def forget(self, name: str, key: bytes) -> None:
+        """Remove one number of a map that is counted in: nobody may write it any more."""
+        self._libbpf.delete(self._fds[name], key)
 
     def add_count(self, key: abi.CountKey, n: int) -> None:
         """Count what only the agent can judge (hook REFUSED). The kernel never writes such keys, so nothing is lost."""
