@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -10,7 +11,6 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any
 
-from enforcer.core.matrix import matrix, plain
 from enforcer.core.model import Container, Facts, Policy
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import Control
@@ -271,6 +271,8 @@ class Agent:
             case "selftest":
                 return plain_check(self._selftest.check())
             case "matrix":
+                from enforcer.core.matrix import matrix, plain  # noqa: PLC0415 -- no start needs it
+
                 return plain(matrix(self._snapshot().policy, self._snapshot().facts))
             case other:
                 raise UsageError(f"unknown request {other!r}")
@@ -284,6 +286,8 @@ def run(settings: Settings, tls: Tls | None = None) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     agent = Agent(settings, tls)
     agent.start()
+    gc.freeze()
+    gc.enable()
     try:
         agent.wait()
     finally:

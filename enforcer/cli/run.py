@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -70,6 +71,7 @@ def run_command(**options: object) -> None:
     What it has put in force stays in force when it ends: `enforcer unload` removes it. SIGHUP, or a changed policy file,
     loads the policy anew. Docker's address is taken from DOCKER_HOST.
     """
+    gc.disable()  # until the agent is in force: what a start makes is kept, and looking for garbage in it is a tenth of the start
     from enforcer import app  # noqa: PLC0415 -- other commands need not carry the agent
     from enforcer.edges.http import Tls  # noqa: PLC0415 -- the same
 
