@@ -107,10 +107,11 @@ def test_not_one_try_succeeds(
     """Killed, adopted, reloaded, upgraded, gone back, stopped, started: refused throughout; unloaded, the same loops succeed."""
     verdict, refused = agent.stopped[0], {"denied": "EPERM", "killed": "killed"}
     first, logged = builds(agent), agent.log.stat().st_size
+    programs = programs_of(agent.pins)
     hammers.next("killed and started")
     agent.kill()
     agent.start()
-    assert (agent.status()["adopted"], builds(agent)) == (True, first)
+    assert (agent.status()["adopted"], builds(agent), programs_of(agent.pins)) == (True, first, programs)
     hammers.next("reloaded")
     reload(agent)
     hammers.next("upgraded")
