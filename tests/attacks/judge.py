@@ -23,7 +23,8 @@ def prove(way: Way, played: Played) -> None:
     """Raise ``Unproven`` unless the way works without the enforcer."""
     tries = played.before.get(way.key, [])
     if not tries or not all(t.outcome == "reached" and arrived(way, t, played.secret) for t in tries):
-        raise Unproven(f"{way.key} does not work without the enforcer: {tries}")
+        other = "; does another enforcer run on this machine?" if any(t.outcome == "killed" for t in tries) else ""
+        raise Unproven(f"{way.key} does not work without the enforcer: {tries}{other}")
 
 
 def word(way: Way, played: Played) -> Word:
