@@ -11,8 +11,8 @@ import pytest
 
 from enforcer import abi
 from enforcer.core import ids, image, model
-from enforcer.edges.bpf.source import probes_directory
 from enforcer.edges.bpf.maps import LAYOUT
+from enforcer.edges.bpf.source import probes_directory
 from enforcer.errors import AbiError
 
 TYPES = """#include <stdint.h>
