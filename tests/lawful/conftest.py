@@ -10,8 +10,8 @@ import pytest
 from tests.lawful.rounds import Rounds, engine_with_image, two_rounds
 
 HALVES = (
-    ("programs", "files", "bound", "layer", "power", "cgroups"),
-    ("engine", "postgres", "births", "sharing", "confined", "built"),
+    ("programs", "files", "bound", "layer", "power", "cgroups", "births"),
+    ("engine", "postgres", "sharing", "confined", "built"),
 )
 """The workloads of round.sh; the two halves share no name of a container or volume."""
 

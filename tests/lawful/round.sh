@@ -74,17 +74,32 @@ programs() {
 	for name in ${PROGRAMS:-git tar pip build rotate sqlite}; do
 		inside work-programs mkdir "/data/$name"
 		case $name in
-		sqlite) inside work-programs python3 /work/sqlite.py /data/sqlite ;;
+		sqlite) inside work-programs python3 /work/sqlite.py /data/sqlite wal truncate ;;
 		*) inside work-programs sh "/work/$name.sh" "/data/$name" ;;
 		esac | sed "s/^/$name: /"
 	done
+}
+# A share of everything in one container, for a machine on which each container costs seconds.
+mixed() {
+	volume work-mixed-data
+	up work-mixed --cap-add SYS_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
+		--cgroupns host -v work-mixed-data:/data -v "$CGROUPS:/all"
+	inside work-mixed python3 /work/files.py /data
+	inside work-mixed python3 /work/files.py /layer | sed 's/^/in the layer: /'
+	inside work-mixed sh -c "ln -s /all/$(docker inspect -f '{{.Id}}' work-mixed) /cgroup; mkdir /data/power /data/git /data/tar /data/sqlite /tar"
+	inside work-mixed sh /work/cgroups.sh /data/power
+	inside work-mixed sh /work/power.sh /data/power
+	inside work-mixed sh /work/git.sh /data/git | sed 's/^/git: /'
+	inside work-mixed sh /work/tar.sh /data/tar | sed 's/^/tar: /'
+	inside work-mixed sh /work/tar.sh /tar | sed 's/^/tar in the layer: /'
+	inside work-mixed python3 /work/sqlite.py /data/sqlite wal | sed 's/^/sqlite: /'
 }
 layer() {
 	up work-layer
 	for name in ${PROGRAMS:-git tar build sqlite}; do
 		inside work-layer mkdir "/$name"
 		case $name in
-		sqlite) inside work-layer python3 /work/sqlite.py /sqlite ;;
+		sqlite) inside work-layer python3 /work/sqlite.py /sqlite wal delete ;;
 		*) inside work-layer sh "/work/$name.sh" "/$name" ;;
 		esac | sed "s/^/$name: /"
 	done
@@ -182,12 +197,12 @@ built() {
 # Containers whose first instruction is their work, one after the other and many at once, each on a new volume of its own.
 births() {
 	local jobs=() n
-	for n in $(seq "${BIRTHS:-10}"); do
+	for n in $(seq "${BIRTHS:-6}"); do
 		volumes+=("work-born-$n-data")
 		step "one after the other $n" docker run --rm --network none ${OPTIONS-} -v "work-born-$n-data:/data" --name "work-born-$n" "$image" \
 			sh -c 'echo x >/data/f && cat /data/f && echo y >>/srv/shipped && mv /srv/shipped /data && rm /data/shipped'
 	done
-	for n in $(seq "${BIRTHS:-10}"); do
+	for n in $(seq "${BIRTHS:-6}"); do
 		volumes+=("work-burst-$n-data")
 		step "at once $n" docker run --rm --network none ${OPTIONS-} -v "work-burst-$n-data:/data" --name "work-burst-$n" "$image" \
 			sh -c 'echo x >/data/f && cat /data/f && echo y >>/srv/shipped && mv /srv/shipped /data && rm /data/shipped' >"$host/burst-$n" &
@@ -220,7 +235,7 @@ postgres() {
 # Cases of the Linux Test Project, built by ltp.py in the directory $LTP: on the own volume, and in the own layer.
 ltp() {
 	volume work-ltp-data
-	up work-ltp --cap-add ALL --security-opt seccomp=unconfined --security-opt apparmor=unconfined -v work-ltp-data:/data -v "$LTP:/ltp:ro"
+	up work-ltp --cap-add SYS_ADMIN --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH --security-opt seccomp=unconfined --security-opt apparmor=unconfined -v work-ltp-data:/data -v "$LTP:/ltp:ro"
 	inside work-ltp sh /work/ltp.sh /data
 	inside work-ltp sh -c 'mkdir /layer && sh /work/ltp.sh /layer' | sed 's/^/in the layer: /'
 }

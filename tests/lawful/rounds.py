@@ -52,7 +52,8 @@ def play(engine: Engine, host: Path, halves: Sequence[Sequence[str]], env: Mappi
         words = ["bash", HERE / "round.sh", IMAGE, own, *workloads]
         started.append(subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     ends = [half.communicate(timeout=limit_s) for half in started]
-    assert [(half.returncode, ends[n][1]) for n, half in enumerate(started)] == [(0, "")] * len(started)
+    wrong = [(half.returncode, ends[n][1]) for n, half in enumerate(started) if half.returncode or ends[n][1]]
+    assert wrong == [], f"(exit status, complaints): {wrong}"
     return read_steps("".join(said for said, _ in ends))
 
 

@@ -20,6 +20,7 @@ FAILING = frozenset(
         ("confined", "mknod"),
         ("confined", "kernel settings"),
         ("power", "read-only bind mount"),
+        ("mixed", "read-only bind mount"),
         ("engine", "exec as a user"),
         ("engine", "a process that ends by a signal"),
     }

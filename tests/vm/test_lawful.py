@@ -18,7 +18,7 @@ from .machine import Machine
 pytestmark = pytest.mark.timeout(900)
 
 SCRIPT = Path(__file__).parent / "guest" / "lawful.sh"
-WORKLOADS = {"files": 60, "programs": 40, "power": 12, "confined": 15}
+WORKLOADS = {"mixed": 130, "confined": 15}
 """A share of tests/lawful/round.sh, as the machine is slow: the workload, and how many steps it has at the least."""
 
 REFUSING = ("open", "exec", "change", "receive", "unix", "trace", "mount", "escape", "guard")

@@ -57,8 +57,8 @@ def fork(work, *arguments) -> int:
 
 
 def main() -> None:
-    """For each way to keep a journal: everything once, one line."""
-    for mode in ("wal", "delete", "truncate", "persist"):
+    """For each way to keep a journal, or those that are given: everything once, one line."""
+    for mode in sys.argv[2:] or ("wal", "delete", "truncate", "persist"):
         path = Path(sys.argv[1]) / f"{mode}.db"
         connect(path).execute(f"pragma journal_mode = {mode}")
         connect(path).execute("create table t (writer, number, text)")

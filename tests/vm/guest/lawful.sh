@@ -5,7 +5,7 @@ enforcer=.venv/bin/enforcer
 host=/tmp/host
 mount -t ext4 -o ro /dev/vdd /mnt
 tar -C /mnt --exclude=./usr -c . | docker import - lawful:local >/dev/null
-export INIT= OPTIONS="-v /mnt/usr:/usr:ro" CGROUPS=/sys/fs/cgroup/docker BIRTHS=2 PROGRAMS="${PROGRAMS:-git tar sqlite}"
+export INIT= OPTIONS="-v /mnt/usr:/usr:ro" CGROUPS=/sys/fs/cgroup/docker 
 mkdir -p $host/0
 
 round() {
