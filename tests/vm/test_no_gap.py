@@ -17,6 +17,9 @@ SCRIPT = Path(__file__).parent / "guest" / "no_gap.sh"
 WITHOUT_BPF = "lsm=lockdown,capability,landlock,yama"
 DEEDS = {
     "open": "open:/stolen/f",
+    "chmod": "chmod:/stolen/g",
+    "unlink": "unlink:/stolen/h",
+    "rename": "rename:/stolen/i",
     "connect": "connect:203.0.113.10:9",
 }
 

@@ -39,7 +39,7 @@ cp -r enforcer probes /tmp/other/
 echo '/* another build */' >>/tmp/other/probes/main.c
 gcc -std=gnu11 -D_GNU_SOURCE -O2 -static -o /tmp/hammer tests/hammer.c
 docker volume create alpha-data >/dev/null
-echo secret >/var/lib/docker/volumes/alpha-data/_data/f
+for name in f g h i; do echo secret >/var/lib/docker/volumes/alpha-data/_data/$name; done
 ids >/tmp/before
 write_policy 0
 start "$PWD"
