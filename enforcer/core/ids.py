@@ -44,6 +44,18 @@ class Special(enum.IntEnum):
     JOURNAL = 9
 
 
+SPECIAL: Mapping[int, ObjectId] = {
+    Special.TOO_DEEP: ObjectId(Kind.PATH, "(too deep to place)"),
+    Special.DETACHED: ObjectId(Kind.PATH, "(opened by handle, not to be placed)"),
+    Special.DEVICE: ObjectId(Kind.HOST, "device of protected data"),
+    Special.CGROUP: ObjectId(Kind.HOST, "cgroup"),
+    Special.OWN: ObjectId(Kind.HOST, "enforcer"),
+    Special.JOURNAL: ObjectId(Kind.HOST, "journal"),
+    Special.IO_URING: ObjectId(Kind.HOST, "io_uring"),
+}
+"""What no rule can grant, by enum enf_special; a process is named after whose it is."""
+
+
 class Space(enum.StrEnum):
     """What is numbered; by container id, ``kind:name``, Docker's network id, hash of the profile's content."""
 

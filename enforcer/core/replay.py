@@ -17,7 +17,7 @@ from typing import NamedTuple
 from enforcer.core.compile import compile
 from enforcer.core.decide import decide, judge_net, judge_object
 from enforcer.core.event import Event, NetAttempt, Notice, Who
-from enforcer.core.ids import Ids, Reserved, allocate
+from enforcer.core.ids import SPECIAL, Ids, Reserved, allocate
 from enforcer.core.image import NET, Image
 from enforcer.core.model import (
     Access,
@@ -164,7 +164,8 @@ def _answer(policy: Policy, question: _Question) -> _Answer:
     if isinstance(target, NetAttempt):
         return _net_answer(image, subject, target)
     if not _placed(target):
-        return _file_answer(image, subject, int(Reserved.NOBODY))
+        number = next((number for number, name in SPECIAL.items() if name == target), int(Reserved.NOBODY))
+        return _file_answer(image, subject, number)
     if target not in protect(policy, facts).objects:
         return _Answer(_ANY_ACCESS, Mode.MONITOR, ())
     return _file_answer(image, subject, ids.object(target))
@@ -181,8 +182,10 @@ def _net_answer(image: Image, subject: int, to: NetAttempt) -> _Answer:
 
 
 def _placed(target: ObjectId) -> bool:
-    """Paths are absolute. A name that is none stands for what could not be placed: nothing grants that."""
-    return target.kind is not Kind.PATH or target.name.startswith("/")
+    """Is it a data object? Paths are absolute; a name that is none stands for what could not be placed: nothing grants that."""
+    if target.kind is Kind.PATH:
+        return target.name.startswith("/")
+    return target.kind in (Kind.VOLUME, Kind.LAYER)
 
 
 def _facts(question: _Question) -> Facts:

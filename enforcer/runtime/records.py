@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv6Address
 
 from enforcer import abi
 from enforcer.core.decide import judge_file
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Process, Who
-from enforcer.core.ids import Reserved, Special
+from enforcer.core.ids import SPECIAL, Reserved, Special
 from enforcer.core.image import NET, InodeKey
 from enforcer.core.model import Access, Container, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.edges.bpf.maps import Maps
@@ -21,16 +21,6 @@ from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.state import State
 
 UNNAMED = "(unnamed)"
-SPECIAL: Mapping[int, ObjectId] = {
-    Special.TOO_DEEP: ObjectId(Kind.PATH, "(too deep to place)"),
-    Special.DETACHED: ObjectId(Kind.PATH, "(opened by handle, not to be placed)"),
-    Special.DEVICE: ObjectId(Kind.HOST, "device of protected data"),
-    Special.CGROUP: ObjectId(Kind.HOST, "cgroup"),
-    Special.OWN: ObjectId(Kind.HOST, "enforcer"),
-    Special.JOURNAL: ObjectId(Kind.HOST, "journal"),
-    Special.IO_URING: ObjectId(Kind.HOST, "io_uring"),
-}
-"""What no rule can grant, by enum enf_special; a process is named after whose it is."""
 
 At = Callable[[int], Snapshot | None]
 

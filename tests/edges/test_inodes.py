@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from enforcer.core.model import Inode
+from enforcer.edges import inodes
 from enforcer.edges.inodes import Inodes
+from enforcer.edges.procfs import Procfs
 from enforcer.errors import HostError
 
 
@@ -28,7 +30,9 @@ def in_own_mounts(script, directory):
 
 PREAMBLE = """
 import json, os, subprocess, sys
+from enforcer.edges import inodes
 from enforcer.edges.inodes import Inodes
+from enforcer.edges.procfs import Procfs
 def mount(*words):
     subprocess.run(["mount", *words], check=True)
 def pair(inode):
@@ -138,3 +142,49 @@ def test_a_layer_without_a_merged_mount_is_seen_through_its_process(tmp_path):
 def test_a_container_without_any_known_layer_has_no_inodes():
     """Neither an upper directory nor a process: nothing to key."""
     assert Inodes().layer("", "", pid=0) == ()
+
+
+def test_a_number_that_comes_back_has_another_version(tmp_path):
+    """ext4, where CI runs, gives a number again at once; the version tells the two files apart."""
+    seen = {}
+    for _ in range(200):
+        place = tmp_path / "volume"
+        place.mkdir()
+        found = Inodes().inode_of(place)
+        place.rmdir()
+        if found.inode in seen:
+            break
+        seen[found.inode] = found
+    assert seen[found.inode] == found  # as names in a set they are one
+    assert 0 != seen[found.inode].version != found.version != 0
+
+
+def test_files_with_names_elsewhere_are_found(tmp_path):
+    """Only those: two names within the object are its own affair."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    (inside / "deep").mkdir(parents=True)
+    outside.mkdir()
+    for name in ("alone", "twice", "deep/leads"):
+        (inside / name).write_text("x")
+    os.link(inside / "twice", inside / "deep" / "again")
+    os.link(inside / "deep" / "leads", outside / "in")
+    assert Inodes().links(inside) == ((stat_of(outside / "in"),), True)
+
+
+def test_too_many_files_to_look_at_is_said(tmp_path, monkeypatch):
+    """The look has a bound, and an object past it is not taken for one without links."""
+    monkeypatch.setattr(inodes, "LINK_FILES", 3)
+    for n in range(5):
+        (tmp_path / str(n)).touch()
+    assert Inodes().links(tmp_path) == ((), False)
+
+
+def test_the_disk_beneath_a_filesystem(tmp_path):
+    """The device that a filesystem was mounted from is found, and what it is a partition of."""
+    root = Inodes().inode_of("/")
+    source = next(m.source for m in Procfs().mounts() if m.point == "/")
+    found = Inodes().disks([root.device])
+    if source.startswith("/dev/"):
+        rdev = os.stat(source).st_rdev
+        assert os.major(rdev) << 20 | os.minor(rdev) in found
+    assert Inodes().disks([stat_of("/proc").device]) == frozenset()

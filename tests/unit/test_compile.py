@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from enforcer.core.address import packed
 from enforcer.core.decide import judge_file, judge_net, judge_object
-from enforcer.core.ids import Reserved
+from enforcer.core.ids import Reserved, Special
 from enforcer.core.image import (
     MAX_RANGES,
     NET,
@@ -27,6 +27,7 @@ from enforcer.core.image import (
     InodeKey,
     MemberKey,
     NetKey,
+    Object,
     Range,
     Row,
     RowKey,
@@ -40,6 +41,7 @@ from enforcer.core.model import (
     READ_ONLY,
     Access,
     Attachment,
+    DataObject,
     DataRule,
     DataTarget,
     Inode,
@@ -48,6 +50,8 @@ from enforcer.core.model import (
     NetRule,
     Network,
     ObjectId,
+    OwnFile,
+    Policy,
     PortRange,
     Selector,
     ToCidr,
@@ -290,6 +294,39 @@ def test_subjects_and_devices():
     assert image.tables[Table.CGROUPS] == {SELECTOR.cgroup: Subject(ids.subject(SELECTOR.id), 1, SELECTOR.cgroup)}
     assert image.tables[Table.FILESYSTEMS] == {DeviceKey(5, DEVICE): 1}
     assert {key.generation for table in (image.rows, image.objects, image.net_subjects) for key in table} == {5}
+
+
+def test_the_agents_own_lies_within_what_is_around_it():
+    """Its files are objects of their own, whatever the policy protects around them, and what is around them is walked."""
+    around = ObjectId(Kind.PATH, "/var/lib")
+    outer, own, journal = Inode(DEVICE, 900), Inode(DEVICE, 901, version=7), Inode(DEVICE, 902)
+    host = replace(
+        facts((SELECTOR,), (), [DataObject(around, (outer,), "/var/lib")]),
+        own=(OwnFile("/var/lib/enforcer", own), OwnFile("/var/log/enforcer", journal, journal=True)),
+    )
+    policy = Policy(Mode.MONITOR, protected=(DataTarget(Kind.PATH, "/var/lib"),))
+    image, ids = built(policy, host)
+    assert image.objects[InodeKey(900, DEVICE, 1)] == Object(ids.object(around), 1, 0)
+    assert image.objects[InodeKey(901, DEVICE, 1)] == Object(Special.OWN, 1, 7)
+    subject = ids.subject(SELECTOR.id)
+
+    def verdict(inode: Inode, asked: Access) -> Verdict:
+        return judge_file(image, subject=subject, inodes=[inode, outer], asked=asked).verdict
+
+    assert (verdict(own, R), verdict(journal, R)) == (Verdict.DENIED, Verdict.ALLOWED)
+    assert verdict(journal, W) is Verdict.DENIED
+    assert verdict(outer, W) is Verdict.OBSERVED
+
+
+def test_hard_links_are_their_objects_and_disks_are_all_that_is_on_them():
+    """A file with a name elsewhere answers as the object wherever it is opened; the disk beneath is known as a device."""
+    [first, *others] = GUIDE_OBJECTS
+    linked = replace(first, links=(Inode(DEVICE, 950, version=3),))
+    image, ids = built(GUIDE, replace(facts((SELECTOR,), (), [linked, *others]), disks=frozenset({DEVICE + 1})))
+    assert image.objects[InodeKey(950, DEVICE, 1)] == Object(ids.object(first.id), 0, 3)
+    assert DeviceKey(1, DEVICE + 1) in image.tables[Table.FILESYSTEMS]
+    unlooked = [replace(first, unlooked=True)]
+    assert any("too many files" in w for w in built(GUIDE, facts((SELECTOR,), (), unlooked))[0].warnings)
 
 
 def test_a_short_container_id_is_our_bug():

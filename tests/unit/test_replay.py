@@ -286,6 +286,26 @@ def test_what_could_not_be_placed_is_granted_to_nobody():
         assert not judged.changed
 
 
+@pytest.mark.parametrize(
+    ("target", "verdict"),
+    [
+        (ObjectId(Kind.PROCESS, "mcp-02-backend"), Verdict.OBSERVED),
+        (ObjectId(Kind.HOST, "cgroup"), Verdict.OBSERVED),
+        (ObjectId(Kind.HOST, "device of protected data"), Verdict.OBSERVED),
+        (ObjectId(Kind.HOST, "enforcer"), Verdict.DENIED),
+        (ObjectId(Kind.HOST, "journal"), Verdict.DENIED),
+    ],
+)
+def test_what_is_no_data_object_is_granted_to_nobody(target, verdict):
+    """It goes by the container's mode; what is the agent's own is denied in monitor mode, too."""
+    attempt = FileAttempt(target, "", 0, 0)
+    for policy in (OPEN_DOOR, GUARD):
+        [judged] = replay(policy, [denied(attempt=attempt)])
+        assert not judged.changed
+    [judged] = replay(replace(GUARD, mode=Mode.MONITOR), [denied(attempt=attempt)])
+    assert judged.verdict is verdict
+
+
 def test_notices_are_passed_over():
     """What the agent noted is no attempt."""
     assert list(replay(GUARD, [Notice(1, 1, "started", "x")])) == []
