@@ -74,14 +74,14 @@ class Agent:
         self._docker.open()
         name = f"enforcer-canary-{os.getpid()}"
         with ExitStack() as failing:
+            self._control = Control(self._settings.socket, self._answer)  # first: it holds the directory for us alone
+            failing.callback(self._control.close)
             self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
             failing.callback(self._canary.remove)
             if not self._cgroups.is_there(self._parent):
                 self._cgroups.ensure(self._parent)
                 failing.callback(self._cgroups.remove, self._parent)
             os.close(self._cgroups.attachable(self._parent))  # refused here, before anything is installed
-            self._control = Control(self._settings.socket, self._answer)
-            failing.callback(self._control.close)
             self._auditing = Auditing(
                 *(self._settings, self._cgroups, self._canary, f"{self._parent.rstrip('/')}/{name}"),
                 snapshot=lambda: self._reconcile.snapshot,

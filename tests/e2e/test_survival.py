@@ -185,6 +185,7 @@ def test_second_agent_on_the_same_place_is_refused(agent: Agent, tmp_path: Path,
     assert said in line
     assert f"--{shared}" in line
     assert not os.path.exists(f"{agent.pins}-second")
+    assert (agent.directory / "run" / "canary").is_dir()
     assert agent.running
     assert links(agent) == before
     assert agent.status()["policy"]["generation"] == generation
