@@ -39,7 +39,7 @@ def played(machine: Machine, request: pytest.FixtureRequest) -> Played:
     """The script, run once for each mechanism that prevents."""
     words = f"export ENFORCER_MECHANISM={request.param} DEEDS='{' '.join(DEEDS.values())}'\n"
     cmdline = WITHOUT_BPF if request.param == "fmod_ret" else ""
-    result = machine.run(words + SCRIPT.read_text(), cmdline=cmdline, memory_mib=2048, timeout_s=400)
+    result = machine.run(words + SCRIPT.read_text(), cmdline=cmdline, memory_mib=2048, timeout_s=800)
     assert result.exit_code == 0, result.output
     rows = [line.split("\t") for line in result.files["phases"].decode().splitlines()]
     return Played(
@@ -52,7 +52,7 @@ def played(machine: Machine, request: pytest.FixtureRequest) -> Played:
 
 @pytest.mark.parametrize("deed", DEEDS)
 def test_not_one_try_succeeds(played: Played, deed: str) -> None:
-    """Killed, adopted, reloaded, upgraded, gone back, stopped, started: refused in every phase, and tried in every phase."""
+    """Killed, adopted, reloaded, upgraded, stopped, started, stopped: refused in every phase, and tried in every phase."""
     assert played.log.gaps(deed, list(played.phases), "EPERM") == {}
 
 
@@ -65,14 +65,16 @@ def test_the_loop_attacks_something_real(played: Played, deed: str) -> None:
 
 
 def test_builds_are_swapped_and_adopted(played: Played) -> None:
-    """Each phase began with one build: the first until the upgrade, then the other, then the first again; none at the end."""
-    first, second = played.phases["enforced"], played.phases["gone back"]
+    """Each phase began with one build: the first until the upgrade, then the other; none at the end. Others were adopted."""
+    first, second = played.phases["enforced"], played.phases["stopped"]
     assert (len(first), len(second)) == (1, 1)
     assert first != second
-    for name in ("killed and started", "reloaded", "upgraded", "stopped", "unloading"):
+    for name in ("killed and started", "reloaded", "upgraded"):
         assert played.phases[name] == first
+    for name in ("stopped and started", "unloading"):
+        assert played.phases[name] == second
     assert played.phases["unloaded"] == []
-    assert played.agent.count("is replaced without a gap") == 2
+    assert played.agent.count("is replaced without a gap") == 1
 
 
 def test_nothing_is_left(played: Played) -> None:
