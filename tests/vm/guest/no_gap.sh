@@ -20,6 +20,7 @@ until_true() {
 	exit 1
 }
 phase() {
+	echo "$(cut -d' ' -f1 /proc/uptime) $1"
 	kill -RTMIN "$loop"
 	printf '%s\t%s\t%s\n' "$1" "$(cut -d' ' -f1 /proc/uptime)" "$(ls /sys/fs/bpf/enforcer | tr '\n' ' ')" >>"$RESULTS/phases"
 }
