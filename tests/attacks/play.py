@@ -1,6 +1,6 @@
 """Tries every way twice, before the enforcer runs and under it, and writes down what became of each.
 
-In the VM it is a program: ``python -m tests.attacks.play MECHANISM TOOLS RESULTS``.
+In the VM it is a program: ``python -m tests.attacks.play MECHANISM TOOLS RESULTS STARTS``.
 """
 
 from __future__ import annotations
@@ -77,9 +77,8 @@ class Play:
             self._attack(place, ways, {**environment, **extra}, told)
         for way in (w for w in self.ways if w.place in ("first", "busy", "inheritor")):
             log.info("births: %s", way.place)
-            told[way.key] = self._births(
-                way, starts if way.place == "first" else 1 if agent is None else min(starts, 10)
-            )
+            number = starts if way.place == "first" else max(1, starts // 10)
+            told[way.key] = self._births(way, number)
 
     def _attack(self, place: str, ways: list[Way], environment: Mapping[str, str], told: dict[str, list[Told]]) -> None:
         changing = [w.name for w in ways if w.proof is Proof.CHANGE]
@@ -200,7 +199,7 @@ def possible(mechanism: Mechanism) -> tuple[Way, ...]:
     return tuple(w for w in WAYS if w.expected(mechanism) is not VM_ONLY)
 
 
-def main(mechanism: str, tools: str, results: str) -> None:
+def main(mechanism: str, tools: str, results: str, starts: str) -> None:
     """The play in the VM, whose engine listens at Docker's own place."""
     from deploy.demo.engine import DEFAULT_SOCKET, Engine  # noqa: PLC0415
     from deploy.demo.namespace import Namespace  # noqa: PLC0415
@@ -224,7 +223,8 @@ def main(mechanism: str, tools: str, results: str) -> None:
     ground = Ground(client, Path(tools), "/var/run/docker.sock", privileged=True, labels=labels)
     ground.make()
     wanted = Mechanism[mechanism.upper()]
-    played = Play(ground, wanted, starts=10, rounds=10_000, ways=possible(wanted)).run(HostAgent(engine, directory))
+    play = Play(ground, wanted, starts=int(starts), rounds=10_000, ways=possible(wanted))
+    played = play.run(HostAgent(engine, directory))
     Path(results, "played.json").write_bytes(played.to_json())
 
 

@@ -2,6 +2,6 @@
 # What was told, seen and recorded is left in $RESULTS/played.json; tests/attacks/play.py does it all.
 # /tmp/attacker and /tmp/speaker are there already.
 source tests/vm/guest/docker.sh
-.venv/bin/python -m tests.attacks.play "$ENFORCER_MECHANISM" /tmp "$RESULTS" || failed=1
+.venv/bin/python -m tests.attacks.play "$ENFORCER_MECHANISM" /tmp "$RESULTS" 10 || failed=1
 cp /var/lib/attacks/log "$RESULTS/agent.log"
 exit ${failed:-0}
