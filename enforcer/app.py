@@ -110,6 +110,7 @@ class Agent:
         if self._probes.adopted:
             self._surveyor.put(Resync())  # soon: what is pinned has held it meanwhile, as its container or as unnamed
         else:
+            self._probes.expect(self._cgroups, self._parent, self._snapshot().facts.containers.values())
             self._reconcile.update(survey.full())
         self._cover()
         self._probes.commit()

@@ -9,7 +9,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from enforcer import abi
+from enforcer.core.ids import Reserved
+from enforcer.core.image import State, Subject, Table
 from enforcer.core.model import Container, Mechanism
+from enforcer.core.plan import Put
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.loader import Built, Loader
 from enforcer.edges.bpf.maps import Maps
@@ -170,6 +173,19 @@ class Probes:
                 places.append(cgroups.of_pid(running[identity]))
         self.cover(cgroups, cgroups.parents(places))
         self._known = frozenset(running)
+
+    def expect(self, cgroups: Cgroups, parent: str, containers: Iterable[Container]) -> None:
+        """Know the cgroups that appeared before birth was watched and in which nothing has run yet: as if seen to be born.
+
+        The engine calls such a container not running. Its first program arms it, by the name that it is prepared under.
+        """
+        for identity in (c.id for c in containers if not c.pid):
+            for name in (identity, f"docker-{identity}.scope"):
+                with suppress(ContainerGone):
+                    cgroup = cgroups.id_of(f"{parent.rstrip('/')}/{name}")
+                    if self.maps.subject(cgroup) is None:
+                        born = Subject(Reserved.UNNAMED, State.PENDING, cgroup)
+                        self.maps.apply(Put(Table.CGROUPS, cgroup, born))
 
     def _attach_cgroup(self, program: Program, cgroup: int) -> str:
         if not self._loader.loaded(self._built, program):
