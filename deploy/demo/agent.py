@@ -64,8 +64,9 @@ class Agent:
 
 
 def promised(engine: Engine) -> dict[str, str]:
-    """Which mechanism will hold each hook on this host, by ``enforcer doctor``: it tries each on a canary."""
-    answer = ask("doctor", *_cgroup(engine), "--format", "json", env={"DOCKER_HOST": engine.url})
+    """Which mechanism will hold each hook, by ``enforcer doctor``: it tries each on a canary, where the agent will run."""
+    words = ("doctor", *_cgroup(engine), "--format", "json")
+    answer = engine.namespace.run("env", f"DOCKER_HOST={engine.url}", command(), *words)
     return {found["hook"]: found["mechanism"] for found in json.loads(answer.out)["hooks"]}
 
 

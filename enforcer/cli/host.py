@@ -54,7 +54,7 @@ def doctor_command(cgroup: str, format_: str) -> int:
 
 
 def _name(mechanism: Mechanism | None) -> str:
-    return mechanism.name.lower() if mechanism else "nothing"
+    return mechanism.name.lower() if mechanism else "none"
 
 
 @click.command("status")

@@ -46,8 +46,8 @@ class Control:
 
         self._path = path
         self._held = hold(path.parent, "--run")
-        path.unlink(missing_ok=True)
         try:
+            path.unlink(missing_ok=True)
             self._server = _Server(str(path), Handler)
             path.chmod(0o600)  # until here the directory's 0700 keeps others out
         except OSError as e:

@@ -89,13 +89,20 @@ def not_root(start: Start) -> None:
     start.before = ("unshare", "--user")
 
 
+def by_tracepoint(start: Start) -> None:
+    """Told to use what this kernel cannot: without being told, audit would take its place (tests/e2e/test_audit.py)."""
+    start.options["mechanism"] = "tracepoint"
+
+
 def without_btf(start: Start) -> None:
     """A kernel without CONFIG_DEBUG_INFO_BTF."""
+    by_tracepoint(start)
     start.prepared("mount -t tmpfs none /sys/kernel/btf")
 
 
 def with_empty_btf(start: Start) -> None:
     """A BTF without content."""
+    by_tracepoint(start)
     start.prepared("mount --bind /dev/null /sys/kernel/btf/vmlinux")
 
 
@@ -118,6 +125,7 @@ def with_dead_docker(start: Start) -> None:
 
 def refusing_probes(start: Start) -> None:
     """A kernel, or a container's runtime, that allows no program: root without the capabilities."""
+    by_tracepoint(start)
     start.before = ("setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin")
 
 

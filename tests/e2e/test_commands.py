@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from enforcer.edges.bpf.programs import PROGRAMS
 from enforcer.edges.policyfile import read as read_policy
 from tests.e2e.agent import ENFORCER, Agent
 from tests.e2e.world import NETWORK, World
 from tests.scenarios import POLICY
 
-HOOKS = {"birth", "arm", "death", "open", "unix", "refused", "connect4", "connect6", "sendmsg4", "sendmsg6"}
+HOOKS = {p.group for p in PROGRAMS}
 
 
 def told(agent: Agent, *words: str, status: int = 0) -> Any:
