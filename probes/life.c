@@ -183,9 +183,11 @@ RAW_TRACEPOINT_PROBE(io_uring_create)
 RAW_TRACEPOINT_PROBE(cgroup_rmdir)
 {
 	struct cgroup *cgroup = (struct cgroup *)ctx->args[0];
+	struct cgroup_root *root = ENF_GET(0, cgroup, root);
 	struct kernfs_node *node = ENF_GET(0, cgroup, kn);
 	u64 id = ENF_GET(0, node, id);
 
-	subjects.delete(&id);
+	if (!ENF_GET(0, root, hierarchy_id))  /* each hierarchy counts its ids anew: another one's may be a living container's */
+		subjects.delete(&id);
 	return 0;
 }

@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -165,3 +166,22 @@ def test_generation_switches_at_once(enforced: World) -> None:
         assert enforced.do("alpha", "read", enforced.file("beta-data")).code == 0
     finally:
         enforced.enforce(policy())
+
+
+def test_another_hierarchys_cgroup_of_the_same_id_takes_nothing_along(born: tuple[World, str, str]) -> None:
+    """Each hierarchy counts its ids anew: where there are several, one that goes elsewhere leaves ours what it is."""
+    world, _, _ = born
+    old = Path("/sys/fs/cgroup/pids")
+    if not old.is_dir():
+        assert world.cgroups.root == Path("/sys/fs/cgroup")  # version 2 alone: nothing to mistake
+        return
+    place = old / f"enforcer-test-{secrets.token_hex(4)}"
+    place.mkdir()
+    number = place.stat().st_ino
+    known = Subject(4714, State.ARMED, number)
+    world.maps.apply(Put(Table.CGROUPS, number, known))
+    try:
+        place.rmdir()
+        assert world.maps.subject(number) == known
+    finally:
+        world.maps.apply(Delete(Table.CGROUPS, number))
