@@ -11,7 +11,7 @@ step 'bind mount that is moved' unshare -m --propagation private sh -c 'mkdir m 
 step 'read-only bind mount' unshare -m sh -c 'mount --bind d /mnt && mount -o remount,bind,ro /mnt && echo z >/mnt/g'
 step 'overlay of its own' unshare -m sh -c 'mount -t overlay o -o lowerdir=lower,upperdir=upper,workdir=work merged && cat merged/f && echo up >merged/f && rm merged/f && ls upper && mkdir merged/n && mv merged/n merged/p'
 step 'chroot' chroot / /bin/cat /srv/shipped
-step 'pivot_root' unshare -m sh -c 'mount --bind / /mnt && cd /mnt && pivot_root . mnt && cat /srv/shipped'
+step 'pivot_root' unshare -m sh -c 'mount --rbind / /mnt && cd /mnt && pivot_root . mnt && cat /srv/shipped'
 step 'pid namespace' unshare -mpf --mount-proc sh -c 'echo $$'
 step 'user namespace' unshare -Ur sh -c 'id -u && echo own >d/mapped && cat d/mapped'
 step 'user and mount namespaces' unshare -Urm sh -c 'mount -t tmpfs none /mnt && echo x >/mnt/f && cat /mnt/f'

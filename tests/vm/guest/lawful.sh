@@ -17,7 +17,7 @@ sed "s|HOST|$host|" tests/lawful/policy.yaml >/tmp/policy.yaml
 $enforcer run --policy /tmp/policy.yaml --mechanism "$ENFORCER_MECHANISM" --journal /tmp/journal --state /tmp/state --run /tmp/run \
 	>/tmp/agent.out 2>"$RESULTS/agent.log" &
 agent=$!
-for _ in $(seq 600); do [ -s /tmp/agent.out ] && break; kill -0 $agent || break; sleep 0.1; done
+for _ in $(seq 3000); do [ -s /tmp/agent.out ] && break; kill -0 $agent || break; sleep 0.1; done
 $enforcer status --run /tmp/run --format json >"$RESULTS/before.json" || { tail -n 20 "$RESULTS/agent.log"; exit 1; }
 round governed
 $enforcer status --run /tmp/run --format json >"$RESULTS/after.json"
