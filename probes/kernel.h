@@ -138,6 +138,8 @@ ENF_CALL(inode_setattr, dentry)
 #define ENF_CREAT_FLAGS (01 | ENF_O_CREAT | ENF_O_TRUNC)     /* creat(2) is open(O_WRONLY | O_CREAT | O_TRUNC) */
 #define ENF_TS_COMPAT 0x0002         /* thread_info.status: a 32-bit system call is being served */
 #define ENF_AF_UNIX 1
+#define ENF_AF_INET 2
+#define ENF_AF_INET6 10
 #define ENF_S_IFMT 0170000
 #define ENF_S_IFSOCK 0140000
 #define ENF_S_IFBLK 0060000

@@ -146,15 +146,18 @@ static __always_inline int enf_to_v6(struct bpf_sock_addr *ctx, u8 hook)
 	return enf_answer_net(&f);
 }
 
-/* A task connects a socket (TCP, or UDP with a fixed peer). */
+/*
+ * A task connects a socket (TCP, or UDP with a fixed peer). An address of another family is the kernel's to refuse: it has its
+ * own error for that, and nothing is reached.
+ */
 int enf_connect4(struct bpf_sock_addr *ctx)
 {
-	return enf_to_v4(ctx, ENF_HOOK_CONNECT4);
+	return ctx->user_family == ENF_AF_INET ? enf_to_v4(ctx, ENF_HOOK_CONNECT4) : 1;
 }
 
 int enf_connect6(struct bpf_sock_addr *ctx)
 {
-	return enf_to_v6(ctx, ENF_HOOK_CONNECT6);
+	return ctx->user_family == ENF_AF_INET6 ? enf_to_v6(ctx, ENF_HOOK_CONNECT6) : 1;
 }
 
 /* A task sends a datagram to an address of its own choice. */

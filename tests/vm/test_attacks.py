@@ -6,9 +6,11 @@ import base64
 import gzip
 import json
 import re
+import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -20,25 +22,14 @@ from tests.attacks.play import possible
 from tests.attacks.told import Played
 from tests.attacks.ways import PREVENTION, Way
 
-from .machine import Machine
+from .machine import Machine, Result
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 SCRIPT = Path(__file__).parent / "guest" / "attacks.sh"
 CMDLINE = {Mechanism.LSM: "", Mechanism.FMOD_RET: "lsm=lockdown,capability,landlock,yama"}
 HOSTILE = 3
 """Files with hostile names."""
-
-
-@pytest.fixture(scope="module")
-def played(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> dict[Mechanism, Played]:
-    """Both boots at the same time, each with one processor: emulation uses no more than one of ours for each of its own."""
-    tools = tmp_path_factory.mktemp("attacker")
-    compile_attacker(tools)
-    prologue = "".join(map(unpacked, (tools / "attacker", tools / "speaker")))
-    with ThreadPoolExecutor(len(PREVENTION)) as pool:
-        boots = pool.map(partial(boot, machine, prologue), PREVENTION)
-        return dict(zip(PREVENTION, boots, strict=True))
 
 
 def unpacked(program: Path) -> str:
@@ -47,12 +38,32 @@ def unpacked(program: Path) -> str:
     return f"base64 -d <<'END' | gunzip >/tmp/{program.name} && chmod 755 /tmp/{program.name}\n{packed}\nEND\n"
 
 
-def boot(machine: Machine, prologue: str, mechanism: Mechanism) -> Played:
+@cache
+def prologue() -> str:
+    """What brings the attacker's programs into a machine."""
+    with tempfile.TemporaryDirectory() as tools:
+        compile_attacker(Path(tools))
+        return "".join(map(unpacked, (Path(tools, "attacker"), Path(tools, "speaker"))))
+
+
+def boot(machine: Machine, mechanism: Mechanism) -> Result:
     """The script, run once under a mechanism."""
-    script = f"export ENFORCER_MECHANISM={mechanism.name.lower()}\n{prologue}{SCRIPT.read_text()}"
-    result = machine.run(script, cmdline=CMDLINE[mechanism], memory_mib=2048, cpus=1, timeout_s=600)
-    assert result.exit_code == 0, result.output + result.files.get("agent.log", b"").decode()
-    return Played.from_json(result.files["played.json"])
+    script = f"export ENFORCER_MECHANISM={mechanism.name.lower()}\n{prologue()}{SCRIPT.read_text()}"
+    return machine.run(script, cmdline=CMDLINE[mechanism], memory_mib=2048, cpus=1, timeout_s=900)
+
+
+BOOTS = {f"attacks {mechanism.name}": partial(boot, mechanism=mechanism) for mechanism in PREVENTION}
+
+
+@pytest.fixture(scope="module")
+def played(boots: Mapping[str, Future[Result]]) -> dict[Mechanism, Played]:
+    """What came of it under each mechanism."""
+    found = {}
+    for mechanism in PREVENTION:
+        result = boots[f"attacks {mechanism.name}"].result()
+        assert result.exit_code == 0, result.output + result.files.get("agent.log", b"").decode()
+        found[mechanism] = Played.from_json(result.files["played.json"])
+    return found
 
 
 @pytest.mark.parametrize("mechanism", PREVENTION, ids=lambda m: m.name.lower())

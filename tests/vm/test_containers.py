@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .machine import Machine
+from .machine import Machine, Result
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 SCRIPT = Path(__file__).parent / "guest" / "containers.sh"
 REFUSED = "Operation not permitted"
@@ -51,11 +53,19 @@ class Played:
 MECHANISM = "lsm"
 
 
-@pytest.fixture(scope="module")
-def played(machine: Machine) -> Played:
+def boot(machine: Machine) -> Result:
     """The script, run once."""
     script = f"export ENFORCER_MECHANISM={MECHANISM}\n{SCRIPT.read_text()}"
-    result = machine.run(script, memory_mib=2048, timeout_s=400)
+    return machine.run(script, memory_mib=2048, cpus=1, timeout_s=600)
+
+
+BOOTS = {"containers": boot}
+
+
+@pytest.fixture(scope="module")
+def played(boots: Mapping[str, Future[Result]]) -> Played:
+    """What the script left."""
+    result = boots["containers"].result()
     assert result.exit_code == 0, result.output
     lines = [line.split("\t") for line in result.files["steps"].decode().splitlines()]
     return Played(

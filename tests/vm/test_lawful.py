@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,9 @@ from tests.lawful.image import build
 from tests.lawful.steps import FAILING, Steps, differences, failed, read_steps
 
 from .conftest import REPO
-from .machine import Machine
+from .machine import Machine, Result
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 SCRIPT = Path(__file__).parent / "guest" / "lawful.sh"
 WORKLOADS = {"mixed": 130, "confined": 15}
@@ -38,13 +40,21 @@ class Played:
     files: dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def played(machine: Machine) -> Played:
+def boot(machine: Machine) -> Result:
     """Both rounds, in one boot."""
     disk = build(REPO / ".cache/lawful").disk
     script = f"export ENFORCER_MECHANISM=lsm WORKLOADS='{' '.join(WORKLOADS)}'\n{SCRIPT.read_text()}"
     drive = ("-drive", f"file={disk},snapshot=on,if=virtio,format=raw,cache=unsafe")
-    result = machine.run(script, memory_mib=2048, timeout_s=600, qemu_args=drive)
+    return machine.run(script, memory_mib=2048, cpus=1, timeout_s=900, qemu_args=drive)
+
+
+BOOTS = {"lawful": boot}
+
+
+@pytest.fixture(scope="module")
+def played(boots: Mapping[str, Future[Result]]) -> Played:
+    """What the rounds left."""
+    result = boots["lawful"].result()
     assert result.exit_code == 0, result.output
     files = {name: data.decode() for name, data in result.files.items()}
     statuses = [json.loads(files[f"{name}.json"]) for name in ("before", "after", "thief")]
