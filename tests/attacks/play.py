@@ -158,7 +158,7 @@ class Play:
         found = {}
         for kind, number, pin in (line.split("\t") for line in listed.splitlines()):
             found.setdefault(f"{kind.upper()}_ID", number)
-            found.setdefault("PIN", f"/hostbpf/{Path(pin).relative_to(BPFFS)}")
+            found.setdefault(f"{kind.upper()}_PIN", f"/hostbpf/{Path(pin).relative_to(BPFFS)}")
         found["PINS"], found["DOOMED"] = (f"/hostbpf/{p.relative_to(BPFFS)}" for p in (pins, doomed))
         return found
 

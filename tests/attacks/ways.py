@@ -154,7 +154,7 @@ MIGHTY = (
     *_all(
         "mighty",
         "bpf(2): the agent's maps, programs, links by pin or id",
-        "obj-get map-by-id prog-by-id link-by-id",
+        "map-by-pin prog-by-pin link-by-pin map-by-id prog-by-id link-by-id",
         PREVENTED,
         Proof.WORD,
     ),
