@@ -31,6 +31,7 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: packages $(VENV)/.installed ## Debian packages, virtual environment and Python packages, if they are missing
+	@$(BIN)/python -m compileall -q enforcer # a restart must not wait for what the first start could not write
 
 packages:
 	@missing="$(strip $(MISSING))"; [ -n "$$missing" ] || exit 0; \
