@@ -23,7 +23,7 @@ from enforcer.edges.systemd import notify
 from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError, PolicyError, UsageError
 from enforcer.runtime import report
 from enforcer.runtime.auditing import Auditing
-from enforcer.runtime.canary import Canary
+from enforcer.runtime.canary import NAME, Canary, remove_left
 from enforcer.runtime.facts import Survey, survey_of
 from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
 from enforcer.runtime.mend import reattach
@@ -72,10 +72,11 @@ class Agent:
         """Bring the kernel's side up, fill it, prove it, and follow the host from then on."""
         self._docker = DockerFollower(self._dockerd, self._hear, self._supervisor.stopping.wait)
         self._docker.open()
-        name = f"enforcer-canary-{os.getpid()}"
+        name = f"{NAME}{os.getpid()}"
         with ExitStack() as failing:
             self._control = Control(self._settings.socket, self._answer)  # first: it holds the directory for us alone
             failing.callback(self._control.close)
+            remove_left(self._cgroups, self._parent)
             self._canary = Canary(self._cgroups, self._parent, self._settings.run, name=name)
             failing.callback(self._canary.remove)
             if not self._cgroups.is_there(self._parent):

@@ -94,8 +94,11 @@ def _status_text(found: dict[str, Any]) -> list[str]:
 )
 def unload_command(pins: Path) -> None:
     """Remove every program, map and audit rule from the kernel: nothing is enforced any more. The agent must have stopped."""
+    from enforcer.edges.cgroup import Cgroups  # noqa: PLC0415 -- no other command here looks at cgroups
     from enforcer.runtime.audit import forget  # noqa: PLC0415 -- carries the observer
+    from enforcer.runtime.canary import remove_left  # noqa: PLC0415 -- carries the canary
 
+    remove_left(Cgroups(), "/")
     pinned = pins.exists()
     links = Loader(pins, Libbpf()).unload() if pinned else 0
     rules = forget(pins)

@@ -41,6 +41,14 @@ class Cgroups:
                     continue
         return tuple(sorted(found))
 
+    def named(self, prefix: str, below: str) -> tuple[str, ...]:
+        """The paths of all cgroups beneath ``below`` whose own name begins with ``prefix``."""
+        top = self._directory(below)
+        found = (
+            Path(directory, name) for directory, names, _ in os.walk(top) for name in names if name.startswith(prefix)
+        )
+        return tuple(sorted(f"/{path.relative_to(self.root)}" for path in found))
+
     def of_pid(self, pid: int) -> str:
         """The path of the cgroup that a process is in. Raises ContainerGone."""
         return self._procfs.cgroup(pid)

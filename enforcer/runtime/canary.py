@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,8 +33,20 @@ from enforcer.errors import EdgeError, HostError
 from enforcer.runtime import attempts
 from enforcer.runtime.proof import STOPPED, Finding, Look, Seen, attempt_of, judge, kept_as, wanted
 
+NAME = "enforcer-canary-"
+"""What a scratch cgroup is called, with the agent's pid after it."""
+
 TIMEOUT_S = 30
 RECORD_WAIT_S = 5.0
+
+
+def remove_left(cgroups: Cgroups, below: str) -> None:
+    """Remove the scratch cgroups beneath ``below`` of agents that were killed during a self-test."""
+    for path in cgroups.named(NAME, below):
+        if not Path("/proc", path.rpartition(NAME)[2]).exists():
+            with suppress(EdgeError):  # what the killed one tried has not ended yet: the next start comes by again
+                cgroups.remove(f"{path}/life")
+                cgroups.remove(path)
 
 
 class Canary:
