@@ -44,6 +44,7 @@ for name in f g h i; do echo secret >/var/lib/docker/volumes/alpha-data/_data/$n
 ids >/tmp/before
 write_policy 0
 start "$PWD"
+$enforcer status --run /tmp/run --format json >"$RESULTS/status.json"
 docker run -d --name hammer -v /tmp/hammer:/hammer:ro -v alpha-data:/stolen busybox:local /hammer $DEEDS >/dev/null
 ready() { docker logs hammer | grep -q ready; }
 until_true ready
@@ -72,12 +73,12 @@ gone() { ids >/tmp/after; ! grep -vxFf /tmp/before /tmp/after >/dev/null; }
 until_true gone
 phase unloaded
 cp /tmp/after /tmp/before "$RESULTS/"
-docker run --rm --network none busybox:local true
+docker run --rm --network none busybox:local ls / >/dev/null
 docker stop hammer >/dev/null
 docker logs hammer >"$RESULTS/log.json"
 {
 	find /sys/fs/cgroup -name '*enforcer*'
 	find /sys/fs/bpf /tmp/run -mindepth 1
-	nft list ruleset | grep -i enforcer
+	nft list ruleset 2>/dev/null | grep -i enforcer
 } >"$RESULTS/left"
 exit 0
