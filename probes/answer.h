@@ -107,15 +107,16 @@ static __always_inline enum enf_verdict enf_answer_file(const int direct, const 
 	return enf_answer(direct, s, &p, generation, asked, how);
 }
 
-/* Where a change to a name, or to what it names, would be made. */
-static __always_inline struct enf_place enf_place_of_name(const struct enf_subject *s, struct dentry *d, u32 generation)
+/* The answer for a change to a name or to what it names. */
+static __always_inline enum enf_verdict enf_answer_name(const struct enf_subject *s, struct dentry *d, struct enf_how how)
 {
+	u32 generation = enf_generation();
 	struct enf_place p = {};
 
 	enf_locate_name(1, d, generation, &p);
 	if (!p.object)
 		enf_locate_special(1, s, ENF_WRITE, generation, &p);
-	return p;
+	return enf_answer(1, s, &p, generation, ENF_WRITE, how);
 }
 
 /* The answer for what is no file: nothing grants it, so the subject's default row says what becomes of it. */

@@ -72,8 +72,13 @@ _CHANGE = (
     ("inode_setattr", Hook.SETATTR, "enf_attributes_{mechanism}"),
     ("inode_setxattr", Hook.SETXATTR, "enf_change"),
     ("inode_removexattr", Hook.SETXATTR, "enf_change"),
+    ("file_ioctl", Hook.SETATTR, "enf_ioctl"),
 )
-_CHANGE_6_2 = (("inode_set_acl", Hook.SETXATTR, "enf_change"), ("inode_remove_acl", Hook.SETXATTR, "enf_name"))
+_CHANGE_LATER = (
+    ("file_ioctl_compat", Hook.SETATTR, "enf_ioctl"),
+    ("inode_set_acl", Hook.SETXATTR, "enf_change"),
+    ("inode_remove_acl", Hook.SETXATTR, "enf_change"),
+)
 _UNIX = (
     ("unix_stream_connect", Hook.UNIX, "enf_unix_stream_connect"),
     ("unix_may_send", Hook.UNIX, "enf_unix_may_send"),
@@ -92,7 +97,7 @@ PROGRAMS = (
     *_security("io_uring", _OPEN),
     _tracepoint("io_uring", "io_uring_create"),
     *_security("change", _CHANGE),
-    *_security("change", _CHANGE_6_2, optional=True),
+    *_security("change", _CHANGE_LATER, optional=True),
     *_security("receive", [("file_receive", Hook.RECEIVE, "enf_file_receive")]),
     *_security("unix", _UNIX),
     _tracepoint("unix", "sys_exit"),
