@@ -30,6 +30,9 @@ from tests.e2e.agent import Agent
 log = logging.getLogger(__name__)
 
 BPFFS = Path("/sys/fs/bpf")
+KERNEL_THREADS = {"iou-wrk-": "io_uring-async", "iou-sqp-": "io_uring-sqpoll"}
+"""What the kernel calls the threads that it starts for a ring, and whose rings those are."""
+
 HOSTILE = {"newline", "escape", "bad-utf8"}
 """The ways to files with hostile names."""
 
@@ -175,7 +178,8 @@ class Play:
         played.counts = agent.status()["counts"]
         names = {w.name: w.key for w in self.ways if w.place in ("first", "busy", "inheritor")}
         for event in agent.events():
-            key = names.get(event.process.name, f"{event.who.name}/{event.process.name}")
+            name = KERNEL_THREADS.get(event.process.name.rstrip("0123456789"), event.process.name)
+            key = names.get(name, f"{event.who.name}/{name}")
             played.events.setdefault(key, []).append(seen(event))
         played.strays = sorted(set(played.events) - {w.key for w in self.ways})
         lines = (line for s in segments_of(agent.journal) for line in s.read_bytes().decode().split("\n") if line)
