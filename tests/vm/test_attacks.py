@@ -74,6 +74,14 @@ def test_way_ends_as_declared(played: dict[Mechanism, Played], way: Way, mechani
 
 
 @pytest.mark.parametrize("mechanism", PREVENTION, ids=lambda m: m.name.lower())
+def test_every_group_of_hooks_is_held(played: dict[Mechanism, Played], mechanism: Mechanism) -> None:
+    """Where one is not, all its ways would fail, and none would say why."""
+    held = played[mechanism].held
+    groups = ("open", "change", "receive", "unix", "trace", "mount", "escape", "guard")
+    assert {g: held.get(g) for g in groups if held.get(g) != mechanism.name.lower()} == {}
+
+
+@pytest.mark.parametrize("mechanism", PREVENTION, ids=lambda m: m.name.lower())
 def test_every_count_has_its_record(played: dict[Mechanism, Played], mechanism: Mechanism) -> None:
     """What was counted is recorded, suppressed by the budget, or lost for a cause; nothing else was counted."""
     counts = played[mechanism].counts
