@@ -86,13 +86,12 @@ mixed() {
 		--cgroupns host -v work-mixed-data:/data -v "$CGROUPS:/all"
 	inside work-mixed python3 /work/files.py /data
 	inside work-mixed python3 /work/files.py /layer | sed 's/^/in the layer: /'
-	inside work-mixed sh -c "ln -s /all/$(docker inspect -f '{{.Id}}' work-mixed) /cgroup; mkdir /data/power /data/git /data/tar /data/sqlite /tar"
+	inside work-mixed sh -c "ln -s /all/$(docker inspect -f '{{.Id}}' work-mixed) /cgroup; mkdir /data/power /data/git /data/tar /data/sqlite"
 	inside work-mixed sh /work/cgroups.sh /data/power
 	inside work-mixed sh /work/power.sh /data/power
 	inside work-mixed sh /work/git.sh /data/git | sed 's/^/git: /'
 	inside work-mixed sh /work/tar.sh /data/tar | sed 's/^/tar: /'
-	inside work-mixed sh /work/tar.sh /tar | sed 's/^/tar in the layer: /'
-	inside work-mixed python3 /work/sqlite.py /data/sqlite wal | sed 's/^/sqlite: /'
+	inside work-mixed env ROWS=10 python3 /work/sqlite.py /data/sqlite wal | sed 's/^/sqlite: /'
 }
 layer() {
 	up work-layer

@@ -20,7 +20,7 @@ from .machine import Machine, Result
 pytestmark = pytest.mark.timeout(1500)
 
 SCRIPT = Path(__file__).parent / "guest" / "lawful.sh"
-WORKLOADS = {"mixed": 130, "confined": 15}
+WORKLOADS = {"mixed": 115, "confined": 15}
 """A share of tests/lawful/round.sh, as the machine is slow: the workload, and how many steps it has at the least."""
 
 REFUSING = ("open", "exec", "change", "receive", "unix", "trace", "mount", "escape", "guard")

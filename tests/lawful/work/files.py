@@ -474,7 +474,7 @@ def own_processes_looked_at() -> str:
             pass
         for name in ("status", "maps", "environ", "stat", "io", "smaps"):
             said.append(bool((at / name).read_bytes()))
-        said += [os.readlink(at / "exe"), os.readlink(at / "cwd") == os.getcwd(), len(os.listdir(at / "fd"))]
+        said += [os.readlink(at / "exe"), os.readlink(at / "cwd") == os.getcwd(), os.readlink(at / "fd/0")]
         said.append(os.listdir(at / "root" / "srv") != [])
         with Path("/proc/self/mem").open("rb") as memory:
             text = ctypes.create_string_buffer(b"own memory")

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-ROWS, WRITERS, READERS = 40, 3, 3
+ROWS, WRITERS, READERS = int(os.environ.get("ROWS", "40")), 3, 3
 
 
 def connect(path: Path) -> sqlite3.Connection:
