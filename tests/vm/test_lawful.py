@@ -17,7 +17,7 @@ from tests.lawful.steps import FAILING, Steps, differences, failed, read_steps
 from .conftest import REPO
 from .machine import Machine, Result
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]
 
 SCRIPT = Path(__file__).parent / "guest" / "lawful.sh"
 WORKLOADS = {"mixed": 115, "confined": 15}
@@ -45,7 +45,7 @@ def boot(machine: Machine) -> Result:
     disk = build(REPO / ".cache/lawful").disk
     script = f"export ENFORCER_MECHANISM=lsm WORKLOADS='{' '.join(WORKLOADS)}'\n{SCRIPT.read_text()}"
     drive = ("-drive", f"file={disk},snapshot=on,if=virtio,format=raw,cache=unsafe")
-    return machine.run(script, memory_mib=2048, cpus=1, timeout_s=900, qemu_args=drive)
+    return machine.run(script, memory_mib=2048, cpus=2, timeout_s=900, qemu_args=drive)
 
 
 BOOTS = {"lawful": boot}

@@ -13,7 +13,7 @@ from tests import hammering
 
 from .machine import Machine, Result
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]
 
 SCRIPT = Path(__file__).parent / "guest" / "no_gap.sh"
 DEEDS = {
@@ -38,7 +38,7 @@ class Played:
 def boot(machine: Machine) -> Result:
     """The script, run once: swapping is the same for both mechanisms that prevent."""
     words = f"export ENFORCER_MECHANISM=lsm DEEDS='{' '.join(DEEDS.values())}'\n"
-    return machine.run(words + SCRIPT.read_text(), memory_mib=2048, cpus=1, timeout_s=900)
+    return machine.run(words + SCRIPT.read_text(), memory_mib=2048, cpus=2, timeout_s=900)
 
 
 BOOTS = {"no gap": boot}
