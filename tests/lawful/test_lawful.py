@@ -10,6 +10,8 @@ from tests.e2e.agent import DATA, sample
 from tests.lawful.rounds import IMAGE, Rounds
 from tests.lawful.steps import FAILING, differences, failed, read_steps
 
+pytestmark = pytest.mark.timeout(600)  # the rounds are the first test's: a minute or so, and more on a busy machine
+
 WORKLOADS = {
     **{"files": 60, "bound": 60, "programs": 70, "layer": 45, "confined": 15, "power": 12, "cgroups": 5},
     **{"sharing": 10, "engine": 35, "built": 2, "births": 10, "postgres": 20},
