@@ -54,7 +54,7 @@ enum enf_hook {
 	ENF_HOOK_ESCAPE = 23,    /* a task leaves its container's cgroup */
 	ENF_HOOK_BPF = 24,       /* the agent's own maps, programs and links are reached for */
 	ENF_HOOK_EXEC = 25,      /* tracepoint: a program was started; the others see its open */
-	ENF_HOOK_IO_URING = 26,  /* a ring is made, whose threads could open what nobody sees */
+	ENF_HOOK_IO_URING = 26,  /* tracepoint: its opens pass no system call */
 };
 
 enum enf_class {                 /* what a count is a count of */
@@ -81,7 +81,7 @@ enum enf_special {               /* object ids that no rule can grant; 3 is the 
 	ENF_CGROUP = 6,          /* a cgroup that is not the subject's own */
 	ENF_OWN = 7,             /* the agent's own files, maps, programs and links; denied in monitor mode too */
 	ENF_JOURNAL = 9,         /* the agent's journal: a log shipper may read it, nobody may write; in monitor mode too */
-	ENF_IO_URING = 8,        /* an io_uring */
+	ENF_IO_URING = 8,        /* an io_uring, where opens are judged by system calls */
 };
 
 enum enf_guarded { ENF_GUARD_MAP = 1, ENF_GUARD_PROGRAM = 2, ENF_GUARD_LINK = 3 };

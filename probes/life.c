@@ -167,15 +167,12 @@ RAW_TRACEPOINT_PROBE(task_newtask)
 	return 0;
 }
 
-/*
- * A task makes an io_uring. What the ring's own threads open passes no system call, and neither do LSM programs stop it on every
- * kernel (6.1), so a governed container has none, under every mechanism.
- */
+/* A task makes an io_uring: where opens are judged by what system calls return, its opens would be seen by nobody. */
 RAW_TRACEPOINT_PROBE(io_uring_create)
 {
 	struct enf_subject *s = enf_current_subject();
 
-	if (!s)
+	if (!s || !enf_mine(ENF_HOOK_IO_URING))
 		return 0;
 	if (enf_answer_special(s, ENF_IO_URING, 0, ENF_READ | ENF_WRITE, ENF_BY_TRACE(ENF_HOOK_IO_URING)) == ENF_KILLED)
 		bpf_send_signal(ENF_SIGKILL);

@@ -21,12 +21,12 @@ SYSTEM_CALLS = {
     "unix": Hook.UNIX,
     "refused": Hook.REFUSED,
     "exec": Hook.EXEC,
+    "io_uring": Hook.IO_URING,
     "escape": Hook.ESCAPE,
 }
 """The groups whose tracepoint programs serve others too, so they are told (``enf_config.tracepoint_hooks``) what to answer."""
 
-LIFE_GROUPS = ("birth", "arm", "leave", "io_uring", "death")
-"""Groups that only raw tracepoints hold, under every mechanism."""
+LIFE_GROUPS = ("birth", "arm", "leave", "death")
 
 DENYING = frozenset({Mechanism.LSM, Mechanism.FMOD_RET, Mechanism.CGROUP})
 

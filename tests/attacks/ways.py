@@ -119,10 +119,7 @@ STRANGER = (
 MIGHTY = (
     *_all("mighty", "open_by_handle_at through the mount of its own volume", "handle handle-free", HELD),
     *_all(
-        "mighty",
-        "io_uring openat: at once, async, by a kernel thread",
-        "io_uring io_uring-async io_uring-sqpoll",
-        (KILLED, KILLED),
+        "mighty", "io_uring openat: at once, async, by a kernel thread", "io_uring io_uring-async io_uring-sqpoll", HELD
     ),
     *_all("mighty", "bind mount of the directory, of the file, of a parent", "bind bind-file bind-parent", HELD),
     *_all("mighty", "open_tree", "open-tree", HELD),

@@ -94,6 +94,7 @@ PROGRAMS = (
     _tracepoint("open", "sys_exit"),
     *_security("exec", _OPEN),
     _tracepoint("exec", "sched_process_exec"),
+    *_security("io_uring", _OPEN),
     _tracepoint("io_uring", "io_uring_create"),
     *_security("change", _CHANGE),
     *_security("change", _CHANGE_LATER, optional=True),
