@@ -103,7 +103,7 @@ def status(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Heal
 
 TRACEPOINT_HOLDS = (
     "data rules: detection and punishment, not prevention: the process is killed after the open; a thread or process that "
-    "shares its descriptors may have used it; exec and io_uring are not seen"
+    "shares its descriptors may have used it"
 )
 
 NETWORK_HOLDS = {
