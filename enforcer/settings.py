@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,11 @@ PINS = Path("/sys/fs/bpf/enforcer")
 LISTEN = "127.0.0.1:9469"
 
 DEFAULT_PARENT = {"cgroupfs": "/docker", "systemd": "/system.slice"}
+
+
+def cache() -> Path:
+    """Where byte code is kept that was compiled once: what systemd says (``CacheDirectory=``), else its own default for us."""
+    return Path(os.environ.get("CACHE_DIRECTORY") or "/var/cache/enforcer")
 
 
 def default_parent(driver: str) -> str:
@@ -63,7 +69,8 @@ class Settings:
     @property
     def own(self) -> dict[Path, bool]:
         """The agent's own places, which no container may touch; True for the journal, which may be read."""
-        return {self.policy: False, self.state: False, self.run: False, self.pins: False, self.journal: True}
+        closed = (self.policy, self.state, self.run, self.pins, cache())
+        return {**dict.fromkeys(closed, False), self.journal: True}
 
     @property
     def socket(self) -> Path:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 ALL_OR_NOTHING = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "ENFORCER_NO_SKIP"))
 REFUSAL = "skipped where nothing may be skipped (make test, CI): give it what it needs: "
+
+
+os.environ.setdefault("CACHE_DIRECTORY", str(Path(__file__).parents[1] / ".cache/programs"))  # the probes compile once
 
 
 @pytest.hookimpl(wrapper=True)

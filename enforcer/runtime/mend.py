@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from enforcer.core.model import Mechanism
 from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import EdgeError
@@ -22,8 +23,8 @@ def reattach(probes: Probes, cgroups: Cgroups, groups: Collection[str]) -> tuple
     programs = [p for p in PROGRAMS if p.group in groups and p.mechanism is held.get(p.group)]
     if not programs:
         return ()  # nothing of ours is in the kernel for them: audit, say, only looks
-    networks = [p for p in programs if p.attach >= 0]
-    done = _attached(probes, [p for p in programs if p.attach < 0])
+    networks = [p for p in programs if p.mechanism is Mechanism.CGROUP]
+    done = _attached(probes, [p for p in programs if p.mechanism is not Mechanism.CGROUP])
     if networks:
         done |= _covered(probes, cgroups, networks)
     return tuple(group for group in groups if group in done)

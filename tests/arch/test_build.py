@@ -126,10 +126,12 @@ def test_the_unit_starts_what_make_install_installs():
     assert context.params["policy"] == settings.POLICY
 
 
-def test_the_units_directories_are_those_the_agent_uses():
+def test_the_units_directories_are_those_the_agent_uses(monkeypatch):
     """systemd makes the directories, with their modes, that the agent writes to by default."""
+    monkeypatch.delenv("CACHE_DIRECTORY")
     made = unit()
     assert [Path("/var/lib", d) for d in made["StateDirectory"]] == [settings.STATE]
+    assert [Path("/var/cache", d) for d in made["CacheDirectory"]] == [settings.cache()]
     assert [Path("/var/log", d) for d in made["LogsDirectory"]] == [settings.JOURNAL]
     assert [Path("/run", d) for d in made["RuntimeDirectory"]] == [settings.RUN]
 

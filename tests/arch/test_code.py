@@ -10,7 +10,7 @@ from tests.arch.tree import ROOT, tracked
 
 SOURCES = ("enforcer/*.py", "deploy/*.py", "bench/*.py")
 BROAD = {
-    "enforcer/edges/bpf/build.py": "bcc raises bare Exception; the child process answers with its message",
+    "enforcer/edges/bpf/compiler.py": "bcc raises bare Exception; the child process answers with its message",
     "enforcer/runtime/supervisor.py": "the end of a thread: the failure is kept, and the main thread ends with it",
 }
 """Where everything may be caught, and why there."""

@@ -32,7 +32,7 @@ def pins_of(agent: Agent, *names: str) -> list[Path]:
 
 def holders(agent: Agent, group: str) -> tuple[str, ...]:
     """Words of the names of the programs that hold a group on this host."""
-    by = {"lsm": "lsm__file_open", "fmod_ret": "kmod_ret__security_file_open", "tracepoint": "sys_exit"}
+    by = {"lsm": "lsm__file_open", "fmod_ret": "fmod_ret__file_open", "tracepoint": "sys_exit"}
     life = {"birth": "cgroup_mkdir", "death": "cgroup_rmdir", "arm": "sched_process_exec"}
     return (life.get(group) or (by[agent.status()["mechanisms"]["open"]] if group == "open" else group),)
 

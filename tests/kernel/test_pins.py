@@ -17,6 +17,7 @@ from enforcer.core.model import Facts, Mechanism, Mode, Policy
 from enforcer.core.plan import plan
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.loader import Loader
+from enforcer.edges.bpf.pins import remove
 from enforcer.edges.bpf.source import Source, probes_directory
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import AbiError, HostError
@@ -215,6 +216,28 @@ def test_probes_that_do_not_compile(place: Place, tmp_path: Path) -> None:
     with pytest.raises(AbiError, match="error:"):
         Probes(place.pins, Source.of(tmp_path / "broken"), instance=1)
     assert place.builds() == []
+
+
+def test_what_was_compiled_is_kept(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same text is compiled once; a result that is torn is made anew; no other user can put one in."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("CACHE_DIRECTORY", str(cache))
+    source, loader = Source.of(probes_directory()), Loader(place.pins, Libbpf())
+    loader.prepare()
+    try:
+        remove(loader.build(source).pins)
+        [kept] = cache.iterdir()
+        whole, made = kept.read_bytes(), kept.stat().st_ino
+        remove(loader.build(source).pins)
+        assert kept.stat().st_ino == made
+        kept.write_bytes(whole[:1000])
+        remove(loader.build(source).pins)
+        assert kept.read_bytes() == whole
+        cache.chmod(0o777)
+        with pytest.raises(HostError, match=r"others may write in .* \(CACHE_DIRECTORY\)"):
+            loader.build(source)
+    finally:
+        loader.unload()
 
 
 def test_pins_must_be_on_a_bpffs(tmp_path: Path) -> None:

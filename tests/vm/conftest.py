@@ -31,6 +31,7 @@ def image() -> Image:
 def machine(image: Image) -> Iterator[Machine]:
     """Boots the image with this checkout."""
     with Machine(image, REPO) as ready:
+        ready.compile()
         yield ready
 
 

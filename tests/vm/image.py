@@ -71,6 +71,11 @@ class Image:
     root: Path
     release: str
 
+    @property
+    def types(self) -> Path:
+        """The kernel's own description of its types, once a boot has been asked for it."""
+        return self.root.with_name("types")
+
 
 def build(cache: Path) -> Image:
     """The image of the current recipe, from ``cache`` if a whole one is there. Needs root. Raises ``MachineError``."""

@@ -4,7 +4,7 @@
 
     vda  the Debian root     cached, writes are thrown away
     vdb  the checkout        tracked and untracked files, not the ignored ones, and .venv; at the host's own path
-    vdc  a tar in, a tar out the script to run; then its exit status and what it left in $RESULTS
+    vdc  a tar in, a tar out the script to run and the probes' byte code; then its exit status and what it left in $RESULTS
 
 No network device, no shared memory with the host, no KVM. A run costs some 5 s beyond its script.
 """
@@ -24,6 +24,7 @@ from types import TracebackType
 
 from .errors import MachineError, require
 from .image import GUEST, Image, build, make_filesystem
+from .programs import programs
 
 __all__ = ["Image", "Machine", "MachineError", "Result", "build"]
 
@@ -53,6 +54,7 @@ class Machine:
         self._dir = Path(self._place.name)
         self._drive = self._dir / "repo.ext4"
         _pack_checkout(self._repo, tree=self._dir / "tree", to=self._drive)
+        self._programs: Mapping[str, bytes] = {}
 
     def __enter__(self) -> Machine:
         return self
@@ -61,6 +63,15 @@ class Machine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._place.cleanup()
+
+    def compile(self) -> None:
+        """Give every later boot the probes compiled for its kernel; what types that has is asked once for an image."""
+        if not self._image.types.exists():
+            asked = self.run("cp /sys/kernel/btf/vmlinux $RESULTS/types", timeout_s=300)
+            partial = self._dir / "types"
+            partial.write_bytes(asked.files["types"])
+            partial.rename(self._image.types)
+        self._programs = programs(self._image.types, self._repo / ".cache/vm-programs")
 
     def run(
         self,
@@ -94,10 +105,12 @@ class Machine:
 
     def _write_job(self, exchange: Path, script: str) -> None:
         with tarfile.open(exchange, "w") as tar:
-            for name, text in {"init": (GUEST / "init").read_text(), "repo": str(self._repo), "script": script}.items():
+            files = {"init": (GUEST / "init").read_bytes(), "repo": bytes(self._repo), "script": script.encode()}
+            files |= {f"programs/{name}": data for name, data in self._programs.items()}
+            for name, data in files.items():
                 member = tarfile.TarInfo(name)
-                member.size = len(text.encode())
-                tar.addfile(member, io.BytesIO(text.encode()))
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
         os.truncate(exchange, EXCHANGE_BYTES)
 
     def _command(self, place: Path, *, cmdline: str, machine: tuple[str, ...]) -> list[str]:

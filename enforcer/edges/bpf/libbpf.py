@@ -8,12 +8,19 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from enforcer.errors import EdgeError, HostError
 
 SONAME = "libbpf.so.1"
-_INFO_BYTES, _ID_AT = 256, 4  # struct bpf_map_info, bpf_prog_info and bpf_link_info all begin with a type and the id
+_INSTRUCTION_BYTES, _LOG_BYTES = 8, 1 << 20
+_BTF_FUNC = 12  # BTF_KIND_FUNC
+# struct bpf_map_info, bpf_prog_info and bpf_link_info all begin with a type and the id; the others are a map's MapShape
+_INFO_BYTES, _ID_AT, _SHAPE_AT = 256, 4, (0, 8, 12, 16, 20)
 
 
 class _LinkOptions(ctypes.Structure):
@@ -27,6 +34,48 @@ class _LinkOptions(ctypes.Structure):
         ("target_btf_id", ctypes.c_uint32),
         ("cookie", ctypes.c_uint64),
     )
+
+
+class _MapOptions(ctypes.Structure):
+    """struct bpf_map_create_opts, up to the flags."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("types", ctypes.c_uint32 * 4),
+        ("inner", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+class _ProgramOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts, whole."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("attach", ctypes.c_uint32),
+        ("btf_fd_flags_interface_version", ctypes.c_uint32 * 4),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_fds", ctypes.c_uint32 * 2),
+        ("fd_array", ctypes.c_void_p),
+        ("functions", ctypes.c_void_p),
+        ("functions_count_size", ctypes.c_uint32 * 2),
+        ("lines", ctypes.c_void_p),
+        ("lines_count_size", ctypes.c_uint32 * 2),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log", ctypes.c_char_p),
+    )
+
+
+class MapShape(NamedTuple):
+    """What bpf(BPF_MAP_CREATE) is told; sizes in bytes."""
+
+    kind: int
+    key_size: int
+    value_size: int
+    entries: int
+    flags: int
 
 
 class Libbpf:
@@ -65,9 +114,54 @@ class Libbpf:
 
     def number(self, fd: int) -> int:
         """The kernel's id of a map, a program or a link."""
+        return int.from_bytes(self._info(fd)[_ID_AT : _ID_AT + 4], "little")
+
+    def _info(self, fd: int) -> bytes:
         info, size = ctypes.create_string_buffer(_INFO_BYTES), ctypes.c_uint32(_INFO_BYTES)
         self._call("bpf_obj_get_info_by_fd", fd, info, ctypes.byref(size))
-        return int.from_bytes(info.raw[_ID_AT : _ID_AT + 4], "little")
+        return info.raw
+
+    def shape(self, fd: int) -> MapShape:
+        """What a map was made as."""
+        info = self._info(fd)
+        return MapShape(*(int.from_bytes(info[at : at + 4], "little") for at in _SHAPE_AT))
+
+    def create_map(self, name: str, shape: MapShape) -> int:
+        """A descriptor of a new map."""
+        options = _MapOptions(sz=ctypes.sizeof(_MapOptions), flags=shape.flags)
+        made = (shape.kind, name.encode(), shape.key_size, shape.value_size, shape.entries)
+        return self._call("bpf_map_create", *made, ctypes.byref(options))
+
+    def load(self, name: str, code: bytes, *, kind: int, attach: int, target: int) -> int:
+        """A descriptor of a new program; ``target``: the BTF id of the function it is for. The verifier may refuse: ``EdgeError``.
+
+        ``code``: struct bpf_insn after struct bpf_insn. What the verifier says of one that it refuses goes to standard error.
+        """
+        options = _ProgramOptions(sz=ctypes.sizeof(_ProgramOptions), attach=attach, attach_btf_id=target)
+        count = ctypes.c_size_t(len(code) // _INSTRUCTION_BYTES)
+        given = (kind, name.encode(), b"GPL", code, count, ctypes.byref(options))
+        try:
+            return self._call("bpf_prog_load", *given)
+        except EdgeError:
+            text = ctypes.create_string_buffer(_LOG_BYTES)
+            options.log_level, options.log_size = 1, _LOG_BYTES
+            options.log = ctypes.cast(text, ctypes.c_char_p)
+            with suppress(EdgeError):
+                os.close(self._call("bpf_prog_load", *given))
+            print(name, text.value.decode(errors="replace"), sep="\n", file=sys.stderr)
+            raise
+
+    def functions(self, names: Iterable[str]) -> dict[str, int]:
+        """The BTF ids of the kernel's functions; none for those it does not have. Raises ``EdgeError`` without BTF."""
+        self._lib.btf__load_vmlinux_btf.restype = ctypes.c_void_p
+        types = ctypes.c_void_p(self._lib.btf__load_vmlinux_btf())
+        if not types:
+            raise EdgeError(f"btf__load_vmlinux_btf: {os.strerror(ctypes.get_errno())}")
+        try:
+            found = {name: self._lib.btf__find_by_name_kind(types, name.encode(), _BTF_FUNC) for name in names}
+            return {name: number for name, number in found.items() if number > 0}
+        finally:
+            self._lib.btf__free(types)
 
     def has_program(self, number: int) -> bool:
         """Whether the kernel still has the program with this id."""

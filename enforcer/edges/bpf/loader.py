@@ -20,13 +20,15 @@ from pathlib import Path
 import msgspec
 
 from enforcer.edges.bpf import build, offsets
+from enforcer.edges.bpf.compiler import flatten
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.maps import let_programs_end
 from enforcer.edges.bpf.pins import bpffs, remove, unpin
-from enforcer.edges.bpf.programs import ATTACH, PROGRAMS, Program
+from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.bpf.source import Source
 from enforcer.edges.directory import hold, private
 from enforcer.errors import AbiError, EdgeError, HostError
+from enforcer.settings import cache
 
 BUILD_TIMEOUT_S = 300
 ENDING_S = 5.0
@@ -109,7 +111,8 @@ class Loader:
         text = offsets.header((source.directory / "kernel.h").read_text())
         pins = self._pins / (source.build + _NEW)
         pins.mkdir(mode=0o700)
-        job = build.Job(str(source.directory), text, str(pins), [int(m) for m in source.mechanisms])
+        kept = private(cache(), "CACHE_DIRECTORY")
+        job = build.Job(flatten(source.directory, text), str(kept), str(pins), [int(m) for m in source.mechanisms])
         with ExitStack() as failing:
             failing.callback(self._abandon, pins)
             answer = _run_child(job)
@@ -127,9 +130,9 @@ class Loader:
         """Attach a tracepoint, LSM or fmod_ret program and pin the link. Raises ``EdgeError``."""
         with self._program(built, program) as fd:
             if program.cookie:
-                link = self._libbpf.attach_security(fd, ATTACH[program.mechanism], program.cookie)
+                link = self._libbpf.attach_security(fd, program.attach, program.cookie)
             else:
-                link = self._libbpf.attach_tracepoint(fd, program.tracepoint)
+                link = self._libbpf.attach_tracepoint(fd, "" if program.attach else program.target)
         self._pin_link(link, built.links / program.function)
 
     def attach_cgroup(self, built: Built, program: Program, cgroup_fd: int) -> None:
@@ -247,7 +250,7 @@ def _run_child(job: build.Job) -> build.Built:
     except msgspec.DecodeError as e:
         last = said.splitlines()[-1] if said else f"exit status {child.returncode}"
         raise HostError(f"the loader failed ({last}): is python3-bpfcc installed?") from e
-    if answer.error and "Operation not permitted" in said:
+    if answer.error and "Operation not permitted" in answer.error + said:
         raise HostError("this kernel refuses the probes' maps: the agent needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")
     if answer.error:
         raise AbiError(f"the probes do not build: {answer.error}: {_first_error(said)}")

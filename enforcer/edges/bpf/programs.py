@@ -14,16 +14,15 @@ from enforcer.core.model import Hook, Mechanism
 # enum bpf_prog_type and enum bpf_attach_type of include/uapi/linux/bpf.h
 RAW_TRACEPOINT, CGROUP_SOCK_ADDR, TRACING, LSM = 17, 18, 26, 29
 CONNECT4, CONNECT6, SENDMSG4, SENDMSG6 = 10, 11, 14, 15
-
-ATTACH = {Mechanism.LSM: 27, Mechanism.FMOD_RET: 26}
-"""BPF_LSM_MAC and BPF_MODIFY_RETURN of enum bpf_attach_type."""
+FEXIT, MODIFY_RETURN, LSM_MAC = 25, 26, 27
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program of the kernel's: the C function ``source``, loaded under the name ``function`` for one hook.
+    """One program of the kernel's: the C function ``source``, pinned under the name ``function`` for one hook.
 
-    ``tracepoint``: where a raw tracepoint is attached; ``attach``: a cgroup hook. ``cookie`` tells a program that serves many
+    ``kind`` and ``attach``: its type and where it may be attached; ``target``: the raw tracepoint, or the kernel's function
+    that a security or tracing program stands at. ``cookie`` tells a program that serves many
     hooks which one asks. ``optional``: a kernel that lacks the hook lacks the operation, too.
     """
 
@@ -32,15 +31,15 @@ class Program:
     function: str
     kind: int
     source: str
-    tracepoint: str = ""
-    attach: int = -1
+    target: str = ""
+    attach: int = 0
     cookie: int = 0
     optional: bool = False
 
 
 def _tracepoint(group: str, name: str) -> Program:
     function = f"raw_tracepoint__{name}"
-    return Program(group, Mechanism.TRACEPOINT, function, RAW_TRACEPOINT, function, tracepoint=name)
+    return Program(group, Mechanism.TRACEPOINT, function, RAW_TRACEPOINT, function, target=name)
 
 
 def _cgroup(group: str, attach: int) -> Program:
@@ -49,14 +48,15 @@ def _cgroup(group: str, attach: int) -> Program:
 
 def _security(group: str, hooks: Iterable[tuple[str, Hook, str]], *, optional: bool = False) -> Iterator[Program]:
     """The programs of one group of security hooks by both mechanisms; a hook is (kernel's name, ours, C function)."""
-    for mechanism, prefix, kind in (
-        (Mechanism.LSM, "lsm__", LSM),
-        (Mechanism.FMOD_RET, "kmod_ret__security_", TRACING),
+    for mechanism, prefix, target, kind, attach in (
+        (Mechanism.LSM, "lsm__", "bpf_lsm_", LSM, LSM_MAC),
+        (Mechanism.FMOD_RET, "fmod_ret__", "security_", TRACING, MODIFY_RETURN),
     ):
         for name, hook, source in hooks:
-            function = source.format(mechanism=mechanism.name.lower())
-            cookie = hook | mechanism << 8
-            yield Program(group, mechanism, prefix + name, kind, function, cookie=cookie, optional=optional)
+            place = (target + name, attach, hook | mechanism << 8, optional)
+            yield Program(
+                group, mechanism, prefix + name, kind, source.format(mechanism=mechanism.name.lower()), *place
+            )
 
 
 _OPEN = (("file_open", Hook.OPEN, "enf_file_open"),)
@@ -106,7 +106,9 @@ PROGRAMS = (
     *_security("escape", [("task_alloc", Hook.ESCAPE, "enf_clone")]),
     _tracepoint("escape", "task_newtask"),
     *_security("guard", _GUARD),
-    Program("refused", Mechanism.FEXIT, "kretfunc__do_filp_open", TRACING, "kretfunc__do_filp_open"),
+    Program(
+        "refused", Mechanism.FEXIT, "kretfunc__do_filp_open", TRACING, "kretfunc__do_filp_open", "do_filp_open", FEXIT
+    ),
     _tracepoint("refused", "sys_exit"),
     _cgroup("connect4", CONNECT4),
     _cgroup("connect6", CONNECT6),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from enforcer import abi
 from enforcer.core.model import Mechanism
-from enforcer.edges.bpf import build, offsets
+from enforcer.edges.bpf import build, compiler, offsets
 from enforcer.edges.bpf.programs import PROGRAMS
 from enforcer.errors import HostError
 
@@ -43,7 +43,12 @@ class Source:
         """Read the C files. ``mechanism`` forces one, "" takes whichever this kernel may call. Raises ``HostError``."""
         mechanisms = _security_mechanisms(mechanism)
         digest = hashlib.sha256(f"{PROGRAMS}\n{mechanisms}\n".encode())
-        for path in (*sorted(directory.glob("*.[ch]")), Path(offsets.__file__), Path(build.__file__)):
+        for path in (
+            *sorted(directory.glob("*.[ch]")),
+            Path(offsets.__file__),
+            Path(build.__file__),
+            Path(compiler.__file__),
+        ):
             digest.update(path.read_bytes())
         return Source(directory, mechanisms, f"{abi.ABI:02x}{digest.hexdigest()[:14]}")
 
