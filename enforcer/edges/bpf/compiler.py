@@ -140,7 +140,9 @@ def _compile(text: str, libbpf: Libbpf) -> Compiled:
         raise AbiError(f"the C files do not have {', '.join(sorted(absent))}")
     fds = {name: lib.bpf_table_fd(module, name.encode()) for name in MAPS}
     names = {fd: name for name, fd in fds.items()}
-    functions = {source: _function(_code(lib, module, source), names) for source in {p.source for p in PROGRAMS}}
+    functions = {
+        source: _function(_code(lib, module, source), names) for source in dict.fromkeys(p.source for p in PROGRAMS)
+    }
     return Compiled({name: libbpf.shape(fd) for name, fd in fds.items()}, functions)
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -212,7 +212,7 @@ class Loader:
         for found in self._all():
             links += sum(1 for _ in found.glob("links/*"))
             remove(found)
-        with suppress(OSError):  # somebody else's pins in it: the directory stays
+        if not any(self._pins.iterdir()):  # somebody else's pins in it: the directory stays
             self._pins.rmdir()
         self.release()
         return links
