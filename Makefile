@@ -23,7 +23,7 @@ INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT)
 MISSING = $(filter-out $(INSTALLED),$(APT))
 
 # What a test could skip for (no root, no engine, no VM) is a failure here: see tests/conftest.py.
-PYTEST := ENFORCER_NO_SKIP=1 $(BIN)/pytest
+PYTEST := ENFORCER_NO_SKIP=1 $(BIN)/pytest --maxfail=20
 
 .PHONY: help install packages demo demo-down test test-vm lint bench clean
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.hanging import host_state
+
 ALL_OR_NOTHING = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "ENFORCER_NO_SKIP"))
+_FIRST_FAILURES = iter([True] * 3)
 REFUSAL = "skipped where nothing may be skipped (make test, CI): give it what it needs: "
 
 
@@ -16,8 +19,11 @@ os.environ.setdefault("CACHE_DIRECTORY", str(Path(__file__).parents[1] / ".cache
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Turn a skipped test into a failed one."""
-    return _counted((yield))
+    """Turn a skipped test into a failed one; say how the host was when one failed."""
+    report = _counted((yield))
+    if report.failed and next(_FIRST_FAILURES, False):
+        report.sections.append(("the host", host_state()))
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

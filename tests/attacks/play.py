@@ -112,20 +112,18 @@ class Play:
 
     def _made_anew(self, old: str, new: str) -> str:
         """The inode that the directory of volume ``old`` had comes back as that of ``new``."""
-        volumes = self.ground.client.volumes
-        labels = dict(self.ground.labels)
-        for name in (new, old):
-            for found in volumes.list(filters={"name": f"^{name}$"}):
-                found.remove(force=True)
-        volumes.create(old, labels=labels)
-        inode = self.ground.data(old).stat().st_ino
-        volumes.get(old).remove()
-        for _ in range(100):
+        volumes, labels = self.ground.client.volumes, dict(self.ground.labels)
+        for _ in range(100):  # somebody else may take the number in between
+            for name in (new, old):
+                for found in volumes.list(filters={"name": f"^{name}$"}):
+                    found.remove(force=True)
+            volumes.create(old, labels=labels)
+            inode = self.ground.data(old).stat().st_ino
+            volumes.get(old).remove()
             volumes.create(new, labels=labels)
             if self.ground.data(new).stat().st_ino == inode:
                 return new
-            volumes.get(new).remove()
-        raise AssertionError(f"inode {inode} has not come back in a hundred volumes")
+        raise AssertionError("no volume got the inode of the one before it, a hundred times")
 
     @contextmanager
     def _decoys(self, directory: Path) -> Iterator[dict[str, str]]:
