@@ -13,21 +13,21 @@ struct enf_place {               /* where an attempt was found to aim */
 	struct dentry *root;     /* of the object */
 };
 
-/* The object whose root a dentry is, if it is one. A number that came back with another file is not it. */
+/*
+ * The object whose root a dentry is, if it is one. A number that came back with another file is not it; a name that is about
+ * to be made has no inode, and reads as number 0.
+ */
 static __always_inline struct enf_object *enf_object_at(const int direct, u32 generation, u32 device, struct dentry *d)
 {
 	struct inode *inode = ENF_GET(direct, d, d_inode);
 	struct enf_inode_key key = {.device = device, .generation = generation};
 	struct enf_object *o;
 
-	if (!inode)
-		return 0;            /* a name that is about to be made */
 	key.inode = ENF_GET(direct, inode, i_ino);
 	o = objects.lookup(&key);
-	if (o && o->version && o->version != ENF_GET(direct, inode, i_generation))
-		o = 0;
-	asm volatile("" : "+r"(o));  /* see enf_current_subject */
-	return o;
+	if (!o || !o->version)
+		return o;
+	return o->version == ENF_GET(direct, inode, i_generation) ? o : 0;
 }
 
 static __always_inline bool enf_holds_protected(u32 generation, u32 device)
