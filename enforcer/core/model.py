@@ -289,7 +289,8 @@ class Facts:
     """What the host is now. Keys: containers by id, networks by name, objects by ``ObjectId``.
 
     ``objects`` holds what exists, protected or not: all volumes, all layers, and those of the policy's paths that are there.
-    ``own`` is the agent's; ``disks`` are the block devices (s_dev) beneath the filesystems of all these.
+    ``own`` is the agent's; ``disks`` are the block devices (s_dev) beneath the filesystems of all these. ``quarantined``: ids
+    of the containers that an operator has cut off from every network.
     """
 
     containers: Mapping[str, Container] = field(default_factory=dict)
@@ -297,3 +298,4 @@ class Facts:
     objects: Mapping[ObjectId, DataObject] = field(default_factory=dict)
     own: tuple[OwnFile, ...] = ()
     disks: frozenset[int] = frozenset()
+    quarantined: frozenset[str] = frozenset()
