@@ -41,6 +41,17 @@ class Cgroups:
                     continue
         return tuple(sorted(found))
 
+    def processes(self, path: str) -> tuple[int, ...]:
+        """Every process in ``path`` and beneath it now; cgroups that go meanwhile, or hold threads only, are left out."""
+        found: list[int] = []
+        for directory, _, _ in os.walk(self._directory(path)):
+            try:
+                words = Path(directory, "cgroup.procs").read_text().split()
+            except OSError:
+                continue
+            found += (int(word) for word in words)
+        return tuple(found)
+
     def named(self, prefix: str, below: str) -> tuple[str, ...]:
         """The paths of all cgroups beneath ``below`` whose own name begins with ``prefix``."""
         top = self._directory(below)

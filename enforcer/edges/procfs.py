@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from enforcer.errors import ContainerGone, EdgeError
 
 PROC = Path("/proc")
 
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -64,6 +66,19 @@ class Procfs:
             return (self._root / str(pid) / "cmdline").read_bytes()
         except OSError:
             return b""
+
+    def sockets(self, pid: int) -> tuple[int, ...]:
+        """The inodes of the sockets that a process holds open; none for one that is gone. One look for each descriptor."""
+        found: list[int] = []
+        try:
+            with os.scandir(self._root / str(pid) / "fd") as descriptors:
+                for descriptor in descriptors:
+                    with suppress(OSError):
+                        if match := _SOCKET.fullmatch(os.readlink(descriptor)):
+                            found.append(int(match[1]))
+        except OSError:
+            return tuple(found)
+        return tuple(found)
 
     def root(self, pid: int) -> Path:
         """The path under which the host sees the process's root directory."""

@@ -132,7 +132,7 @@ class Survey:
         if not found.pid:
             return detail
         try:
-            path = _container_cgroup(self._cgroups.of_pid(found.pid), found.id)
+            path = container_cgroup(self._cgroups.of_pid(found.pid), found.id)
             cgroup = self._cgroups.id_of(path) if path else 0
         except ContainerGone:
             cgroup = 0
@@ -188,7 +188,7 @@ def survey_of(policy: Policy, dockerd: Dockerd, cgroups: Cgroups, own: Mapping[P
     )
 
 
-def _container_cgroup(path: str, container: str) -> str:
+def container_cgroup(path: str, container: str) -> str:
     """The part of a process's cgroup path that is the container's: its first process may have moved deeper.
 
     "" if the path does not name the container: the pid has been given to another process since.
