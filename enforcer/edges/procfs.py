@@ -67,6 +67,13 @@ class Procfs:
         except OSError:
             return b""
 
+    def network(self, pid: int) -> int:
+        """The network namespace (inode) that a process is in; 0 for one that is gone."""
+        try:
+            return (self._root / str(pid) / "ns" / "net").stat().st_ino
+        except OSError:
+            return 0
+
     def sockets(self, pid: int) -> tuple[int, ...]:
         """The inodes of the sockets that a process holds open; none for one that is gone. One look for each descriptor."""
         found: list[int] = []
