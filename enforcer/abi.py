@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from enforcer.errors import AbiError
 
-ABI = 3
+ABI = 4
 DOCKER_ID = 64
 COMM = 16
 PATH = 512
@@ -25,6 +25,7 @@ GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the dir
 LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
 LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE = 5, 6, 7, 8
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
+FLOW_INBOUND = 1  # enum enf_flow_state
 
 
 class Record(ctypes.Structure):
@@ -42,6 +43,7 @@ class Config(Record):
         ("host_mnt_ns", c_uint32),
         ("tracepoint_hooks", c_uint32),
         ("instance", c_uint32),
+        ("epoch", c_uint32),
     )
 
 
@@ -99,9 +101,10 @@ class NetSubject(Record):
     _fields_ = (
         ("profile", c_uint32),
         ("home", c_uint32),
-        ("governed", c_uint8),
+        ("regime", c_uint8),
         ("mode", c_uint8),
-        ("pad", c_uint8 * 2),
+        ("sockets", c_uint8),
+        ("pad", c_uint8),
     )
 
 
@@ -157,6 +160,24 @@ class MemberKey(Record):
     """struct enf_member_key"""
 
     _fields_ = (("generation", c_uint32), ("subject", c_uint32), ("network", c_uint32))
+
+
+class FlowKey(Record):
+    """struct enf_flow_key"""
+
+    _fields_ = (
+        ("socket", c_uint64),
+        ("address", Address),
+        ("port", c_uint16),
+        ("protocol", c_uint8),
+        ("pad", c_uint8 * 5),
+    )
+
+
+class FlowValue(Record):
+    """struct enf_flow_value"""
+
+    _fields_ = (("epoch", c_uint32), ("state", c_uint32))
 
 
 class GuardKey(Record):

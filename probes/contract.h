@@ -10,7 +10,7 @@
 #ifndef ENF_CONTRACT_H
 #define ENF_CONTRACT_H
 
-#define ENF_ABI 3                /* raised with every change of a layout below; pins of another ABI are not adopted */
+#define ENF_ABI 4                /* raised with every change of a layout below; pins of another ABI are not adopted */
 
 enum enf_access { ENF_READ = 1, ENF_WRITE = 2, ENF_EXEC = 4, ENF_CONNECT = 8, ENF_TRACE = 16 };
 enum enf_mode { ENF_MONITOR = 0, ENF_ENFORCE = 1 };
@@ -55,6 +55,9 @@ enum enf_hook {
 	ENF_HOOK_BPF = 24,       /* the agent's own maps, programs and links are reached for */
 	ENF_HOOK_EXEC = 25,      /* tracepoint: a program was started; the others see its open */
 	ENF_HOOK_IO_URING = 26,  /* tracepoint: its opens pass no system call */
+	ENF_HOOK_SOCKET = 27,    /* a raw or packet socket is made */
+	ENF_HOOK_EGRESS = 28,    /* a packet leaves that no call was judged for: ICMP, SCTP, raw, a flow older than the policy */
+	ENF_HOOK_SWEEP = 29,     /* the agent found an open flow that the policy does not allow */
 };
 
 enum enf_class {                 /* what a count is a count of */
@@ -70,6 +73,8 @@ enum enf_reserved {              /* subject ids with a fixed meaning; the agent 
 	ENF_UNNAMED = 1,         /* born without a prepared subject: no row, so no protected object */
 	ENF_HOST = 2,            /* as the peer of a connection: the host's own address on a bridge */
 	ENF_CANARY = 3,          /* the self-test's scratch cgroup */
+	ENF_RAW_SOCKET = 4,      /* as the peer: what no address tells, since a raw socket writes any */
+	ENF_PACKET_SOCKET = 5,   /* the same for sockets below or beside IP */
 	ENF_FIRST_ID = 16,
 };
 
@@ -103,6 +108,16 @@ enum enf_cause {                 /* why a counted violation has no record */
 
 enum enf_target { ENF_TO_NETWORK = 1, ENF_TO_SUBJECT = 2 };   /* what a connection may be granted to, CIDRs aside */
 
+enum enf_regime { ENF_FREE = 0, ENF_GOVERNED = 1, ENF_QUARANTINED = 2 };
+enum enf_sockets { ENF_SOCKET_ICMP = 1, ENF_SOCKET_RAW = 2, ENF_SOCKET_PACKET = 4 };   /* raw ones for ICMP, other raw ones, others */
+
+enum enf_flow_state {
+	ENF_FLOW_INBOUND = 1,    /* the other side began: answers are free */
+	ENF_FLOW_ALLOWED = 2,    /* these three hold for one epoch */
+	ENF_FLOW_OBSERVED = 3,
+	ENF_FLOW_DENIED = 4,     /* counted once; what it sends again is a packet more, no attempt more */
+};
+
 #define ENF_DOCKER_ID 64         /* a container id as Docker writes it: 64 hex digits */
 #define ENF_COMM 16              /* TASK_COMM_LEN */
 #define ENF_NAME 256             /* NAME_MAX + 1: a component is kept whole */
@@ -116,6 +131,7 @@ struct enf_config {              /* map `config`, one slot */
 	u32 host_mnt_ns;         /* inode number of the host's mount namespace: an exec outside it arms a subject */
 	u32 tracepoint_hooks;    /* bit 1 << enum enf_hook: what the sys_exit program answers; the rest has a better one */
 	u32 instance;            /* random, kept in the agent's state too: whose numbers these maps speak in */
+	u32 epoch;               /* raised after every change of what networks are judged by: flows judged before are judged anew */
 };
 
 struct enf_subject {             /* map `subjects`: cgroup id (u64) → this */
@@ -166,9 +182,10 @@ struct enf_net_key {             /* map `net_subjects`: this → struct enf_net_
 struct enf_net_subject {
 	u32 profile;             /* containers with the same network grants share a profile */
 	u32 home;                /* network id that an external attempt is counted for */
-	u8  governed;            /* 0: no network rule concerns it */
+	u8  regime;              /* enum enf_regime */
 	u8  mode;
-	u8  pad[2];
+	u8  sockets;             /* enum enf_sockets bits */
+	u8  pad;
 };
 
 struct enf_address {             /* IPv6, or IPv4 as ::ffff:a.b.c.d: both families are one */
@@ -221,6 +238,19 @@ struct enf_member_key {          /* map `members`: this → u32 1 */
 	u32 generation;
 	u32 subject;
 	u32 network;
+};
+
+struct enf_flow_key {            /* LRU maps `flows` and `refusals`: this → struct enf_flow_value */
+	u64 socket;              /* the socket's cookie; for a TCP answer that has no socket yet: subject << 32 | own port */
+	struct enf_address address;  /* the other side's */
+	u16 port;
+	u8  protocol;
+	u8  pad[5];
+};
+
+struct enf_flow_value {
+	u32 epoch;
+	u32 state;               /* enum enf_flow_state */
 };
 
 struct enf_guard_key {           /* map `guarded`: this → u32 1; the agent's own, closed to every subject */

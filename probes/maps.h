@@ -17,6 +17,10 @@ BPF_TABLE("hash", struct enf_member_key, u32, members, 65536);
 BPF_F_TABLE("lpm_trie", struct enf_cidr_key, struct enf_ports, cidrs, 262144, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct enf_subnet_key, u32, subnets, 8192, BPF_F_NO_PREALLOC);
 
+/* Flows that were judged. What is refused has a map of its own: a storm of refusals must not push lawful flows out. */
+BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, flows, 131072);
+BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, refusals, 16384);
+BPF_TABLE("percpu_hash", u32, u64, packets, 8192);   /* by network id, written by the kernel: packets that were stopped at egress */
 BPF_TABLE("lru_hash", u32, u32, strays, 1024);       /* tasks born outside their parent's container, to be killed at once */
 
 /* What the kernel writes: counts and losses are exact whatever happens to the records in the ring. */

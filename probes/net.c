@@ -17,10 +17,11 @@ static __always_inline bool enf_loopback(const struct enf_address *a)
 	return !w[0] && !w[1] && !w[2] && (!w[3] || w[3] == bpf_htonl(1));
 }
 
-struct enf_flow {
+struct enf_flow {                /* what a task tries: a socket and another side */
 	struct enf_address to;
-	u32 protocol;
+	u64 socket;              /* see struct enf_flow_key */
 	u16 port;                /* host order */
+	u8 protocol;
 	u8 hook;
 };
 
@@ -73,9 +74,10 @@ static __always_inline void enf_blame(struct enf_count_key *k, u32 generation, u
 	k->peer = e ? e->subject : 0;
 }
 
-static __always_inline void enf_net_record(const struct enf_count_key *k, u32 generation, u8 mode, const struct enf_flow *f)
+static __always_inline void enf_net_record(const struct enf_count_key *k, u32 generation, u8 mode, const struct enf_flow *f,
+					   u8 mechanism)
 {
-	struct enf_event *e = enf_begin(k->subject, generation, k->hook, ENF_BY_CGROUP);
+	struct enf_event *e = enf_begin(k->subject, generation, k->hook, mechanism);
 
 	if (!e)
 		return;
@@ -91,37 +93,94 @@ static __always_inline void enf_net_record(const struct enf_count_key *k, u32 ge
 	enf_end(e);
 }
 
-/* The one answer to every network hook: 1 lets the call go on, 0 fails it with EPERM. */
+/* How the policy sees a subject: a governed one without a row may go nowhere. */
+static __always_inline struct enf_net_subject enf_stands(u32 generation, u32 subject)
+{
+	struct enf_net_key key = {.generation = generation, .subject = subject};
+	struct enf_net_subject nothing = {.regime = ENF_GOVERNED, .mode = ENF_ENFORCE}, *n = net_subjects.lookup(&key);
+
+	return n ? *n : nothing;
+}
+
+static __always_inline struct enf_flow_key enf_key_of(const struct enf_flow *f)
+{
+	return (struct enf_flow_key){.socket = f->socket, .address = f->to, .port = f->port, .protocol = f->protocol};
+}
+
+/* What is known of a flow: enum enf_flow_state, or 0. */
+static __always_inline u32 enf_known(const struct enf_flow_key *key, u32 epoch)
+{
+	struct enf_flow_key k = *key;
+	struct enf_flow_value *v = flows.lookup(&k);
+
+	if (v && (v->state == ENF_FLOW_INBOUND || v->epoch == epoch))
+		return v->state;
+	v = refusals.lookup(&k);
+	return v && v->epoch == epoch ? v->state : 0;
+}
+
+static __always_inline void enf_remember(const struct enf_flow_key *key, u32 epoch, u32 state)
+{
+	struct enf_flow_key k = *key;
+	struct enf_flow_value v = {.epoch = epoch, .state = state};
+
+	if (state == ENF_FLOW_INBOUND || state == ENF_FLOW_ALLOWED)
+		flows.update(&k, &v);
+	else
+		refusals.update(&k, &v);
+}
+
+/* An attempt that was not made before: judged, and counted and recorded unless it is allowed. */
+static __always_inline enum enf_verdict enf_judge_flow(const struct enf_subject *s, u32 generation, struct enf_net_subject n,
+						       const struct enf_flow *f)
+{
+	struct enf_endpoint_key key = {.address = f->to, .generation = generation};
+	struct enf_count_key count = {.subject = s->id, .access = ENF_CONNECT, .hook = f->hook};
+	struct enf_endpoint *e = endpoints.lookup(&key);
+	u32 granted = 0;
+
+	if (e && e->subject == s->id)
+		return ENF_ALLOWED;
+	if (n.regime == ENF_QUARANTINED)
+		n.mode = ENF_ENFORCE;
+	else if (enf_flow_granted(generation, s->id, n.profile, e, f))
+		granted = ENF_CONNECT;
+	count.verdict = enf_decide(granted, ENF_CONNECT, n.mode);
+	if (count.verdict == ENF_ALLOWED)
+		return ENF_ALLOWED;
+	enf_blame(&count, generation, n.home, e, f);
+	enf_count(&count);
+	enf_net_record(&count, generation, n.mode, f, ENF_BY_CGROUP);
+	return count.verdict;
+}
+
+/* The answer to an attempt by a governed subject. A socket that tries the same again makes no new attempt. */
+static __always_inline enum enf_verdict enf_answer_flow(const struct enf_subject *s, struct enf_config *c,
+							struct enf_net_subject n, const struct enf_flow *f)
+{
+	struct enf_flow_key key = enf_key_of(f);
+	u32 state = n.regime == ENF_QUARANTINED ? 0 : enf_known(&key, c->epoch);
+	enum enf_verdict verdict;
+
+	if (state)
+		return state == ENF_FLOW_DENIED ? ENF_DENIED : ENF_ALLOWED;
+	verdict = enf_judge_flow(s, c->generation, n, f);
+	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
+	enf_remember(&key, c->epoch, state);
+	return verdict;
+}
+
+/* The answer to every call that connects or sends: 1 lets it go on, 0 fails it with EPERM. */
 static __always_inline int enf_answer_net(const struct enf_flow *f)
 {
 	struct enf_subject *s = enf_current_subject();
-	u32 generation = enf_generation();
-	struct enf_endpoint_key key = {.address = f->to, .generation = generation};
-	struct enf_net_key who = {.generation = generation};
-	struct enf_net_subject nothing = {.governed = 1, .mode = ENF_ENFORCE}, *n;
-	struct enf_count_key count = {.access = ENF_CONNECT, .hook = f->hook};
-	struct enf_endpoint *e;
-	u32 granted;
+	struct enf_config *c = enf_live();
+	struct enf_net_subject n;
 
-	if (!s || enf_loopback(&f->to))
+	if (!s || !c || enf_loopback(&f->to))
 		return 1;
-	who.subject = count.subject = s->id;
-	n = net_subjects.lookup(&who);
-	if (!n)
-		n = &nothing;        /* a governed subject with no row is denied */
-	if (!n->governed)
-		return 1;
-	e = endpoints.lookup(&key);
-	if (e && e->subject == s->id)
-		return 1;
-	granted = enf_flow_granted(generation, s->id, n->profile, e, f) ? ENF_CONNECT : 0;
-	count.verdict = enf_decide(granted, ENF_CONNECT, n->mode);
-	if (count.verdict == ENF_ALLOWED)
-		return 1;
-	enf_blame(&count, generation, n->home, e, f);
-	enf_count(&count);
-	enf_net_record(&count, generation, n->mode, f);
-	return count.verdict == ENF_OBSERVED;
+	n = enf_stands(c->generation, s->id);
+	return n.regime == ENF_FREE || enf_answer_flow(s, c, n, f) != ENF_DENIED;
 }
 
 static __always_inline int enf_to_v4(struct bpf_sock_addr *ctx, u8 hook)
@@ -129,6 +188,7 @@ static __always_inline int enf_to_v4(struct bpf_sock_addr *ctx, u8 hook)
 	struct enf_flow f = {.protocol = ctx->protocol, .port = bpf_ntohs(ctx->user_port), .hook = hook};
 	u32 *w = (u32 *)f.to.bytes;
 
+	f.socket = bpf_get_socket_cookie(ctx);
 	w[2] = bpf_htonl(0xffff);
 	w[3] = ctx->user_ip4;
 	return enf_answer_net(&f);
@@ -139,6 +199,7 @@ static __always_inline int enf_to_v6(struct bpf_sock_addr *ctx, u8 hook)
 	struct enf_flow f = {.protocol = ctx->protocol, .port = bpf_ntohs(ctx->user_port), .hook = hook};
 	u32 *w = (u32 *)f.to.bytes;
 
+	f.socket = bpf_get_socket_cookie(ctx);
 	w[0] = ctx->user_ip6[0];
 	w[1] = ctx->user_ip6[1];
 	w[2] = ctx->user_ip6[2];

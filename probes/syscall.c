@@ -4,18 +4,19 @@
  * thread of the same process may have used it).
  */
 
-enum enf_syscall { ENF_SYS_OTHER, ENF_SYS_OPEN, ENF_SYS_OPEN_HANDLE, ENF_SYS_CONNECT };
+enum enf_syscall { ENF_SYS_OTHER, ENF_SYS_OPEN, ENF_SYS_OPEN_HANDLE, ENF_SYS_CONNECT, ENF_SYS_SOCKET };
 
 struct enf_call {
 	enum enf_syscall what;
 	int dirfd;
 	unsigned long path;      /* user address */
-	u32 flags;               /* open flags, where the registers hold them */
+	u32 flags;               /* open flags, where the registers hold them; of a socket: its family */
 };
 
 #define ENF_AT_FDCWD (-100)
 #define ENF_SYS_CLONE3 435           /* the only call with CLONE_INTO_CGROUP; the same number for both ABIs */
-#define ENF_SOCKETCALL_CONNECT 3     /* SYS_CONNECT of include/uapi/linux/net.h */
+#define ENF_SOCKETCALL_SOCKET 1      /* SYS_SOCKET, SYS_CONNECT of include/uapi/linux/net.h */
+#define ENF_SOCKETCALL_CONNECT 3
 
 /* The first three arguments, in the registers of either ABI. */
 struct enf_arguments {
@@ -42,6 +43,12 @@ static __always_inline void enf_connect(struct enf_call *c, int fd)
 	c->dirfd = fd;
 }
 
+static __always_inline void enf_new_socket(struct enf_call *c, u32 family)
+{
+	c->what = ENF_SYS_SOCKET;
+	c->flags = family;
+}
+
 static __always_inline u32 enf_user_u32(unsigned long at)
 {
 	u32 value = 0;
@@ -65,6 +72,8 @@ static __always_inline void enf_call_64(u32 nr, const struct enf_arguments *x, s
 		enf_open_handle(c, x->c);
 	else if (nr == 42)                            /* connect(fd, address) */
 		enf_connect(c, x->a);
+	else if (nr == 41)                            /* socket(family) */
+		enf_new_socket(c, x->a);
 }
 
 /* 32-bit numbers of the same calls: arch/x86/entry/syscalls/syscall_32.tbl */
@@ -84,6 +93,10 @@ static __always_inline void enf_call_32(u32 nr, const struct enf_arguments *x, s
 		enf_connect(c, x->a);
 	else if (nr == 102 && x->a == ENF_SOCKETCALL_CONNECT)  /* socketcall(call, arguments) */
 		enf_connect(c, enf_user_u32(x->b));
+	else if (nr == 359)
+		enf_new_socket(c, x->a);
+	else if (nr == 102 && x->a == ENF_SOCKETCALL_SOCKET)
+		enf_new_socket(c, enf_user_u32(x->b));
 }
 
 static __always_inline void enf_call_of(struct task_struct *task, struct pt_regs *regs, u32 nr, struct enf_call *c)
@@ -102,7 +115,8 @@ static __always_inline void enf_call_of(struct task_struct *task, struct pt_regs
 static __always_inline bool enf_may_concern(u32 nr)
 {
 	switch (nr) {
-	case 2: case 5: case 8: case 42: case 85: case 102: case 257: case 295: case 304: case 342: case 362: case 437:
+	case 2: case 5: case 8: case 41: case 42: case 85: case 102: case 257: case 295: case 304: case 342: case 359: case 362:
+	case 437:
 		return true;
 	}
 	return false;
@@ -193,6 +207,12 @@ RAW_TRACEPOINT_PROBE(sys_exit)
 	if (result < 0) {
 		if (c.path && enf_mine(ENF_HOOK_REFUSED) && (result == -ENF_EROFS || result == -ENF_EACCES))
 			enf_refused(s, c.dirfd, c.flags, result, (void *)c.path, true);
+		return 0;
+	}
+	if (c.what == ENF_SYS_SOCKET) {
+		if (enf_mine(ENF_HOOK_SOCKET) && !enf_judged_elsewhere(c.flags) &&
+		    enf_answer_socket(s, ENF_SOCKET_PACKET, 0, ENF_BY_TRACEPOINT) == ENF_KILLED)
+			bpf_send_signal(ENF_SIGKILL);
 		return 0;
 	}
 	file = enf_file_of(task, c.what == ENF_SYS_CONNECT ? c.dirfd : result);

@@ -15,7 +15,7 @@ def host_state() -> str:
     """Uninterruptible tasks with their kernel stacks, where the engine's and the agent's threads wait, the kernel's last words."""
     load = Path("/proc/loadavg").read_text().strip()
     said = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout.splitlines()
-    spoken = [line for line in said if "entered" not in line and "veth" not in line]
+    spoken = [line for line in said if "entered" not in line and "veth" not in line and "audit" not in line]
     return "\n".join([f"load {load}", *_tasks(), "kernel log:", *spoken[-15:]])
 
 

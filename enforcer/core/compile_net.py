@@ -22,6 +22,7 @@ from enforcer.core.image import (
     Ports,
     Range,
     ReasonKey,
+    Regime,
     SubnetKey,
     Table,
     Target,
@@ -31,6 +32,9 @@ from enforcer.core.model import Facts, Mode, Policy
 from enforcer.core.ports import fit
 from enforcer.core.prefixes import spread
 from enforcer.core.reach import HOST, Reach, Standings, stand
+
+QUARANTINE = "quarantine"
+"""Stands where the id of a rule stands: not the policy but an operator has cut the container off."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +55,37 @@ def compile_net(policy: Policy, facts: Facts, ids: Ids, generation: int) -> NetP
     places = _Places(facts, ids, generation)
     return NetPart(
         {
-            Table.NET_SUBJECTS: _net_subjects(policy, standings, ids, generation),
+            Table.NET_SUBJECTS: _net_subjects(policy, facts, standings, ids, generation),
             Table.NET_ROWS: grants.rows,
             Table.CIDRS: grants.cidrs,
             Table.ENDPOINTS: places.endpoints,
             Table.SUBNETS: places.subnets,
             Table.MEMBERS: _members(facts, ids, generation),
         },
-        {(ids.subject(c), NET): s.rules for c, s in standings.of.items() if s.rules},
+        _reasons(facts, standings, ids),
         (*standings.warnings, *grants.warnings, *places.warnings),
     )
 
 
-def _net_subjects(policy: Policy, standings: Standings, ids: Ids, generation: int) -> dict[NetKey, NetSubject]:
+def _reasons(facts: Facts, standings: Standings, ids: Ids) -> dict[ReasonKey, tuple[str, ...]]:
+    rules = {c: (QUARANTINE,) if c in facts.quarantined else s.rules for c, s in standings.of.items()}
+    return {(ids.subject(container), NET): found for container, found in rules.items() if found}
+
+
+def _net_subjects(
+    policy: Policy, facts: Facts, standings: Standings, ids: Ids, generation: int
+) -> dict[NetKey, NetSubject]:
     # a container that the agent has not heard of: where the policy speaks of the network, it may go nowhere yet
-    strangers = int(bool(policy.net_rules or policy.internal))
+    strangers = int(Regime.GOVERNED if policy.net_rules or policy.internal else Regime.FREE)
     rows = {
         NetKey(generation, Reserved.UNNAMED): NetSubject(0, 0, strangers, int(policy.mode)),
-        NetKey(generation, Reserved.CANARY): NetSubject(0, 0, 1, int(Mode.ENFORCE)),
+        NetKey(generation, Reserved.CANARY): NetSubject(0, 0, int(Regime.GOVERNED), int(Mode.ENFORCE)),
     }
     for container, standing in standings.of.items():
         profile = ids.profile(standing.reach.content) if standing.governed else 0
         home = ids.network(standing.home) if standing.home else 0
-        value = NetSubject(profile, home, int(standing.governed), int(standing.mode))
+        regime = Regime.QUARANTINED if container in facts.quarantined else Regime(standing.governed)
+        value = NetSubject(profile, home, int(regime), int(standing.mode), int(standing.sockets))
         rows[NetKey(generation, ids.subject(container))] = value
     return rows
 

@@ -25,13 +25,16 @@ from enforcer.core.image import (
     NetRowKey,
     NetSubject,
     Ports,
+    Regime,
     RowKey,
     SubnetKey,
     Table,
     Target,
 )
-from enforcer.core.model import READ_ONLY, Access, Inode, Mode, Verdict
+from enforcer.core.model import READ_ONLY, Access, Inode, Mode, Sockets, Verdict
+from enforcer.core.protocols import ICMP, ICMPV6
 
+_NO_ROW = NetSubject(0, 0, Regime.GOVERNED, Mode.ENFORCE)
 _ANY = (b"\x00" * 16, MAPPED + b"\x00" * 4)
 _LOOPBACK6 = b"\x00" * 15 + b"\x01"
 _ALWAYS: Mapping[int, Access] = {Special.OWN: Access.NONE, Special.JOURNAL: READ_ONLY}
@@ -112,13 +115,35 @@ def judge_net(image: Image, *, subject: int, address: str | bytes, protocol: int
     attempt = _Attempt(raw, protocol, port, endpoint)
     entry = image.net_subjects.get(NetKey(image.generation, subject))
     stays = _stays(raw) or (endpoint is not None and endpoint.subject == subject)
-    allowed = stays or (entry is not None and (not entry.governed or _granted(image, subject, entry, attempt)))
+    allowed = stays or (entry is not None and _lets(image, subject, entry, attempt))
     granted = Access.CONNECT if allowed else Access.NONE
-    mode = Mode(entry.mode) if entry else Mode.ENFORCE
+    mode = Mode(entry.mode) if entry and entry.regime != Regime.QUARANTINED else Mode.ENFORCE
     external, network = _place(image, subject, attempt, home=entry.home if entry else 0)
     peer = endpoint.subject if endpoint and not external else 0
     verdict = decide(granted, Access.CONNECT, mode)
     return NetJudgement(verdict, external, network, peer, peer == Reserved.HOST, mode, granted)
+
+
+def judge_socket(image: Image, *, subject: int, socket: str, protocol: int) -> NetJudgement:
+    """May ``subject`` make a ``raw`` or ``packet`` socket? Raw ones for ICMP are granted with ICMP, too."""
+    kind = Sockets.PACKET if socket == "packet" else Sockets.RAW
+    if kind is Sockets.RAW and protocol in (ICMP, ICMPV6):
+        kind |= Sockets.ICMP
+    entry = image.net_subjects.get(NetKey(image.generation, subject), _NO_ROW)
+    free = entry.regime == Regime.FREE or (entry.regime == Regime.GOVERNED and bool(entry.sockets & kind))
+    mode = Mode.ENFORCE if entry.regime == Regime.QUARANTINED else Mode(entry.mode)
+    granted = Access.CONNECT if free else Access.NONE
+    return NetJudgement(decide(granted, Access.CONNECT, mode), False, entry.home, 0, False, mode, granted)
+
+
+def _lets(image: Image, subject: int, entry: NetSubject, attempt: _Attempt) -> bool:
+    match entry.regime:
+        case Regime.FREE:
+            return True
+        case Regime.GOVERNED:
+            return _granted(image, subject, entry, attempt)
+        case _:
+            return False
 
 
 def _stays(address: bytes) -> bool:

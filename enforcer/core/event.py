@@ -50,6 +50,7 @@ class NetAttempt:
 
     ``external``: the address is outside the container's networks; ``network`` is then the one that it would have left,
     else the one that the destination is on. ``peer`` is the container that holds the address, ``host`` that the host does.
+    ``socket``: the kind of socket (``raw``, ``packet``) that was to be made, by which any address can be reached: none is known.
     """
 
     address: str
@@ -59,6 +60,7 @@ class NetAttempt:
     external: bool = False
     peer: str = ""
     host: bool = False
+    socket: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from enforcer.core.compile import compile
 from enforcer.core.decide import NetJudgement, judge_net, judge_object
 from enforcer.core.ids import Ids, Space, allocate, object_key
-from enforcer.core.image import NET, Image, InodeKey, NetKey
+from enforcer.core.image import NET, Image, InodeKey, NetKey, Regime
 from enforcer.core.model import Access, Container, Facts, Kind, Mode, NetRule, ObjectId, Policy, Verdict
 from enforcer.core.words import access_words, protocol_word
 from enforcer.errors import UsageError
@@ -69,8 +69,9 @@ def explain_net(policy: Policy, facts: Facts, *, container: str, to: Destination
     naming = image.reasons.get((subject, NET), ())
     granting = _granting(policy, facts, who=who, to=replace(to, host=address), naming=naming)
     allowed = found.verdict is Verdict.ALLOWED
-    governed = bool(image.net_subjects[NetKey(_GENERATION, subject)].governed)
-    why = _why_allowed(granting, governed=governed) if allowed else _why_not(facts, ids, naming, found)
+    regime = image.net_subjects[NetKey(_GENERATION, subject)].regime
+    cut_off = "an operator has quarantined it" if regime == Regime.QUARANTINED else ""
+    why = _why_allowed(granting, governed=bool(regime)) if allowed else cut_off or _why_not(facts, ids, naming, found)
     where = f"{to.host}:{to.port}/{protocol_word(to.protocol)}"
     text = f"{who.name} {_may(found.verdict)} connect to {where}{_only(found.verdict)}: {why}"
     return Explanation(found.verdict, granting if allowed else naming, found.granted, found.mode, text)

@@ -29,6 +29,8 @@ class Reserved(enum.IntEnum):
     UNNAMED = 1
     HOST = 2
     CANARY = 3
+    RAW_SOCKET = 4
+    PACKET_SOCKET = 5
 
 
 class Special(enum.IntEnum):

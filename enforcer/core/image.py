@@ -62,6 +62,14 @@ class State(enum.IntEnum):
     ARMED = 1
 
 
+class Regime(enum.IntEnum):
+    """enum enf_regime: whether the network policy concerns a subject, or an operator has cut it off."""
+
+    FREE = 0
+    GOVERNED = 1
+    QUARANTINED = 2
+
+
 class Target(enum.IntEnum):
     """enum enf_target: what a network row grants a connection to, CIDRs aside."""
 
@@ -129,12 +137,13 @@ class NetKey(NamedTuple):
 
 
 class NetSubject(NamedTuple):
-    """Value of NET_SUBJECTS. ``home``: id of the network that an external attempt is counted for."""
+    """Value of NET_SUBJECTS. ``home``: id of the network that an external attempt is counted for; ``sockets``: ``Sockets``."""
 
     profile: int
     home: int
-    governed: int
+    regime: int
     mode: int
+    sockets: int = 0
 
 
 class EndpointKey(NamedTuple):

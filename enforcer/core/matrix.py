@@ -13,7 +13,7 @@ from enforcer.core.compile import compile
 from enforcer.core.decide import judge_object
 from enforcer.core.explain import object_number
 from enforcer.core.ids import Ids, Reserved, allocate
-from enforcer.core.image import CIDR_KEY_BITS, Image, NetKey, Ports, Range, Target
+from enforcer.core.image import CIDR_KEY_BITS, Image, NetKey, Ports, Range, Regime, Target
 from enforcer.core.model import Access, Container, Facts, Mode, ObjectId, Policy
 from enforcer.core.objects import protect
 from enforcer.core.words import protocol_word
@@ -62,7 +62,9 @@ def _cell(image: Image, subject: int, number: int) -> str:
 
 def _reach(image: Image, ids: Ids, container: Container, by_profile: Mapping[int, list[str]]) -> tuple[str, ...]:
     entry = image.net_subjects[NetKey(image.generation, ids.subject(container.id))]
-    if not entry.governed:
+    if entry.regime == Regime.QUARANTINED:
+        return ("(quarantined)",)
+    if entry.regime == Regime.FREE:
         return (ANYWHERE,)
     mark = "?" if entry.mode == Mode.MONITOR else ""
     return tuple(f"{destination}{mark}" for destination in by_profile.get(entry.profile, ()))

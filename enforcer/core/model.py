@@ -1,105 +1,43 @@
 """The words of DESIGN section 1 as types: what a policy says (``Policy``) and what a host is (``Facts``).
 
-The integer enums have the values of ``probes/contract.h``; ``tests/contract`` holds the two together.
+Its enums are in ``core.enums``.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+from enforcer.core.enums import (
+    READ_ONLY as READ_ONLY,
+)
+from enforcer.core.enums import (
+    READ_WRITE as READ_WRITE,
+)
+from enforcer.core.enums import (
+    Access as Access,
+)
+from enforcer.core.enums import (
+    Hook as Hook,
+)
+from enforcer.core.enums import (
+    Kind as Kind,
+)
+from enforcer.core.enums import (
+    Mechanism as Mechanism,
+)
+from enforcer.core.enums import (
+    Mode as Mode,
+)
+from enforcer.core.enums import (
+    Sockets as Sockets,
+)
+from enforcer.core.enums import (
+    Verdict as Verdict,
+)
+
 Prefix = IPv4Network | IPv6Network
-
-
-class Access(enum.IntFlag):
-    """What a task asks for, or what a row grants."""
-
-    NONE = 0
-    READ = 1
-    WRITE = 2
-    EXEC = 4
-    CONNECT = 8
-    TRACE = 16
-
-
-READ_ONLY = Access.READ | Access.EXEC
-READ_WRITE = Access.READ | Access.WRITE | Access.EXEC
-
-
-class Mode(enum.IntEnum):
-    """What becomes of an access that no rule grants."""
-
-    MONITOR = 0
-    ENFORCE = 1
-
-
-class Verdict(enum.IntEnum):
-    """What became of it. ``OBSERVED`` would have been ``DENIED`` in enforce mode."""
-
-    ALLOWED = 0
-    OBSERVED = 1
-    DENIED = 2
-    KILLED = 3
-
-
-class Mechanism(enum.IntEnum):
-    """What produced the verdict. ``MOUNT``: a read-only mount or the file's mode had refused before any hook.
-
-    ``FEXIT`` produces none: it sees what a kernel function returned, and so such refusals.
-    """
-
-    LSM = 1
-    FMOD_RET = 2
-    TRACEPOINT = 3
-    CGROUP = 4
-    NFT = 5
-    AUDIT = 6
-    SWEEP = 7
-    MOUNT = 8
-    FEXIT = 9
-
-
-class Hook(enum.IntEnum):
-    """What a task was doing when the kernel asked for the decision; ``BORN`` and ``DIED`` are no attempts."""
-
-    OPEN = 1
-    UNIX = 2
-    REFUSED = 3
-    CONNECT4 = 4
-    CONNECT6 = 5
-    SENDMSG4 = 6
-    SENDMSG6 = 7
-    BORN = 8
-    DIED = 9
-    CREATE = 10
-    MKDIR = 11
-    MKNOD = 12
-    SYMLINK = 13
-    LINK = 14
-    UNLINK = 15
-    RMDIR = 16
-    RENAME = 17
-    SETATTR = 18
-    SETXATTR = 19
-    RECEIVE = 20
-    TRACE = 21
-    MOUNT = 22
-    ESCAPE = 23
-    BPF = 24
-    EXEC = 25
-    IO_URING = 26
-
-
-class Kind(enum.StrEnum):
-    """The kinds of data object, and two of what no rule can grant: another's ``process``, and parts of the ``host``."""
-
-    VOLUME = "volume"
-    PATH = "path"
-    LAYER = "layer"
-    PROCESS = "process"
-    HOST = "host"
 
 
 @dataclass(frozen=True)
@@ -183,12 +121,13 @@ NetTarget = ToNetwork | ToContainer | ToCidr | ToHost
 
 @dataclass(frozen=True)
 class NetRule:
-    """Where some containers may connect. An empty ``connect`` means nowhere."""
+    """Where some containers may connect. An empty ``connect`` means nowhere. ``sockets``: what they may make besides."""
 
     id: str
     who: tuple[str, ...]
     connect: tuple[NetTarget, ...] = ()
     mode: Mode | None = None
+    sockets: Sockets = Sockets.NONE
 
 
 @dataclass(frozen=True)

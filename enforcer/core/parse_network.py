@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from enforcer.core.cursor import Cursor, Fields
+from enforcer.core.cursor import Cursor, Fields, shown, suggestion
 from enforcer.core.document import Scalar
-from enforcer.core.model import ANY_PORT, NetRule, NetTarget, PortRange, ToCidr, ToContainer, ToHost, ToNetwork
+from enforcer.core.model import ANY_PORT, NetRule, NetTarget, PortRange, Sockets, ToCidr, ToContainer, ToHost, ToNetwork
 from enforcer.core.parse_address import ports_of, prefix_of
 from enforcer.core.parse_text import exact_name, mode_of, who_of
 
+_SOCKETS = {"raw": Sockets.RAW, "packet": Sockets.PACKET}
 _PLACES = ("network", "container", "cidr", "host")
 _NETWORK_HINT = "a network is named exactly, as `docker network ls` shows it"
 _CONTAINER_HINT = 'for several containers declare them under "containers" and give that name'
@@ -32,13 +33,29 @@ def _rule(cursor: Cursor, containers: Collection[str]) -> NetRule | None:
         return None
     who = fields.need("who", hint='name one or more of "containers"')
     connect = fields.need("connect", hint="list the destinations, or write connect: [] for none")
-    mode = fields.get("mode")
+    mode, sockets = fields.get("mode"), fields.get("sockets")
     return NetRule(
         id=cursor.path,
         who=who_of(who, containers) if who else (),
         connect=_destinations(connect) if connect else (),
         mode=mode_of(mode) if mode else None,
+        sockets=_sockets(sockets) if sockets else Sockets.NONE,
     )
+
+
+def _sockets(cursor: Cursor) -> Sockets:
+    found = Sockets.NONE
+    for item in cursor.items() or []:
+        text = item.text()
+        if text is None:
+            continue
+        if text not in _SOCKETS:
+            item.refuse(f'unknown kind of socket "{shown(text)}"; {suggestion(text.lower(), _SOCKETS)}')
+        elif _SOCKETS[text] in found:
+            item.refuse("is listed twice; keep one")
+        else:
+            found |= _SOCKETS[text]
+    return found
 
 
 def _destinations(cursor: Cursor) -> tuple[NetTarget, ...]:

@@ -54,14 +54,25 @@ class Publish(NamedTuple):
     generation: int
 
 
-Op = Put | Delete | Publish
+class Renew(NamedTuple):
+    """Judge every flow anew: what the network is judged by has changed."""
+
+
+Op = Put | Delete | Publish | Renew
+
+NETWORK = frozenset({Table.NET_SUBJECTS, Table.NET_ROWS, Table.CIDRS, Table.ENDPOINTS, Table.SUBNETS, Table.MEMBERS})
+"""The tables that flows are judged by. A flow that was judged is not asked about again until they change."""
 
 
 def plan(old: Image | None, new: Image) -> tuple[Op, ...]:
     """The operations that turn ``old`` (None: empty maps) into ``new``. Only differences; none if they are equal."""
     if old is None:
         return tuple(_replace(Image(generation=0), new))
-    return tuple(_replace(old, new) if old.generation != new.generation else _amend(old, new))
+    if old.generation != new.generation:
+        return tuple(_replace(old, new))
+    ops = tuple(_amend(old, new))
+    judged_by = any(isinstance(op, Put | Delete) and op.table in NETWORK for op in ops)
+    return (*ops, Renew()) if judged_by else ops
 
 
 def applied(image: Image | None, ops: Iterable[Op]) -> Image:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import chain
+from operator import or_
 
 from enforcer.core.address import unmapped
 from enforcer.core.image import MAX_RANGES, Range
@@ -21,6 +23,7 @@ from enforcer.core.model import (
     NetTarget,
     Policy,
     Prefix,
+    Sockets,
     ToCidr,
     ToContainer,
     ToHost,
@@ -28,6 +31,7 @@ from enforcer.core.model import (
 )
 from enforcer.core.ports import merge, ranges_of
 from enforcer.core.prefixes import CidrGrant, slot_of
+from enforcer.core.protocols import ICMP, ICMPV6
 from enforcer.core.select import named
 
 HOST = ""
@@ -43,6 +47,12 @@ class Reach:
     cidrs: tuple[CidrGrant, ...] = ()
 
     @cached_property
+    def pings(self) -> bool:
+        """Whether ICMP is granted to anything."""
+        grants = chain((r for _, r in self.networks), (r for _, r in self.subjects), (g.ranges for g in self.cidrs))
+        return any(found.protocol in (0, ICMP, ICMPV6) for ranges in grants for found in ranges)
+
+    @cached_property
     def content(self) -> str:
         """SHA-256 (hex) of the grants: containers with the same grants share a profile, and its number."""
         cidrs = [(slot_of(g.cidr), [slot_of(e) for e in g.excluded], g.ranges) for g in self.cidrs]
@@ -51,13 +61,17 @@ class Reach:
 
 @dataclass(frozen=True)
 class Standing:
-    """How the network policy sees one container. ``home``: Docker id of the network it would leave, or empty."""
+    """How the network policy sees one container. ``home``: Docker id of the network it would leave, or empty.
+
+    ``sockets``: what it may make; raw ones for ICMP (what ping needs) where a grant covers ICMP, other kinds if a rule says so.
+    """
 
     governed: bool
     mode: Mode
     rules: tuple[str, ...] = ()
     reach: Reach = field(default_factory=Reach)
     home: str = ""
+    sockets: Sockets = Sockets.NONE
 
 
 @dataclass(frozen=True)
@@ -125,12 +139,15 @@ class _Resolver:
         own = frozenset(a.network for a in container.attachments)
         confined = bool(own) and own <= self._internal
         modes = [self._policy.mode if rule.mode is None else rule.mode for rule in rules]
+        reach = self._reach(rules, own if confined else None)
+        asked = reduce(or_, (rule.sockets for rule in rules), Sockets.NONE)
         return Standing(
             governed=bool(rules) or confined,
             mode=strictest(modes, default=self._policy.mode),
             rules=tuple(rule.id for rule in rules),
-            reach=self._reach(rules, own if confined else None),
+            reach=reach,
             home=self._home(own),
+            sockets=asked | (Sockets.ICMP if reach.pings else Sockets.NONE),
         )
 
     def _home(self, own: frozenset[str]) -> str:

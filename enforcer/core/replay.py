@@ -15,7 +15,8 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from enforcer.core.compile import compile
-from enforcer.core.decide import decide, judge_net, judge_object
+from enforcer.core.compile_net import QUARANTINE
+from enforcer.core.decide import decide, judge_net, judge_object, judge_socket
 from enforcer.core.event import Event, NetAttempt, Notice, Who
 from enforcer.core.ids import SPECIAL, Ids, Reserved, allocate
 from enforcer.core.image import NET, Image
@@ -43,7 +44,7 @@ CACHED = 1 << 16
 _GENERATION = 1
 _SUBJECT, _PEER = "0" * 63 + "1", "0" * 63 + "2"
 _ANY_ACCESS = Access.READ | Access.WRITE | Access.EXEC | Access.CONNECT
-_ONLY_OBSERVE = (Mechanism.AUDIT, Mechanism.SWEEP)
+_ONLY_OBSERVE = (Mechanism.AUDIT,)
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def replay(policy: Policy, events: Iterable[Event | Notice]) -> Iterator[Judged]
 
 
 def _judged(answers: Callable[[_Question], _Answer], event: Event) -> Judged:
+    if event.rule == (QUARANTINE,):  # not the policy's doing: no policy changes it
+        return Judged(event, event.verdict, event.granted, event.mode, event.rule)
     answer = answers(_question(event))
     verdict = _by(event, decide(answer.granted, event.asked, answer.mode))
     return Judged(event, verdict, answer.granted, answer.mode, answer.rule)
@@ -177,7 +180,10 @@ def _file_answer(image: Image, subject: int, number: int) -> _Answer:
 
 
 def _net_answer(image: Image, subject: int, to: NetAttempt) -> _Answer:
-    judged = judge_net(image, subject=subject, address=to.address, protocol=to.protocol, port=to.port)
+    if to.socket:
+        judged = judge_socket(image, subject=subject, socket=to.socket, protocol=to.protocol)
+    else:
+        judged = judge_net(image, subject=subject, address=to.address, protocol=to.protocol, port=to.port)
     return _Answer(judged.granted, judged.mode, image.reasons.get((subject, NET), ()))
 
 
@@ -216,7 +222,7 @@ def _container(question: _Question, own: tuple[Attachment, ...] = ()) -> Contain
 def _networks(question: _Question, to: NetAttempt | None = None) -> dict[str, Network]:
     """The container's networks; the one that the destination is on has a subnet just wide enough for it."""
     networks = {n: Network(n, n, internal=n in question.internal) for n in question.networks}
-    if to is not None and not to.external:
+    if to is not None and not to.external and not to.socket:
         internal, gateways = to.network in question.internal, (to.address,) if to.host else ()
         networks[to.network] = Network(to.network, to.network, internal, (ip_network(to.address),), gateways)
     return networks

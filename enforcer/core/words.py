@@ -43,9 +43,15 @@ def protocol_word(number: int) -> str:
 
 
 def target_words(attempt: FileAttempt | NetAttempt) -> str:
-    """What was tried to reach, escaped: ``volume mcp-01-data`` or ``203.0.113.10:443/tcp outside mcp-internal``."""
+    """What was tried to reach, escaped: ``volume mcp-01-data``, ``203.0.113.10:443/tcp outside mcp-internal``, ``raw socket``."""
     if isinstance(attempt, FileAttempt):
         return f"{attempt.object.kind} {escape(attempt.object.name)}"
+    if attempt.socket:
+        return (
+            f"{attempt.socket} socket for {protocol_word(attempt.protocol)}"
+            if attempt.protocol
+            else f"{attempt.socket} socket"
+        )
     address = f"[{attempt.address}]" if ":" in attempt.address else attempt.address
     place = f" {'outside' if attempt.external else 'on'} {escape(attempt.network)}" if attempt.network else ""
     holder = f" ({escape(attempt.peer)})" if attempt.peer else " (the host)" if attempt.host else ""

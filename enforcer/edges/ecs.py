@@ -145,6 +145,7 @@ def _attempt_section(event: Event) -> ecs.AttemptSection:
         external=net.external if net else False,
         peer=escape(net.peer) if net else "",
         host=net.host if net else False,
+        socket=net.socket if net else "",
     )
 
 
@@ -162,14 +163,14 @@ def _file(attempt: FileAttempt) -> ecs.FileSection:
 
 
 def _destination(attempt: NetAttempt) -> ecs.DestinationSection:
-    return ecs.DestinationSection(ip=attempt.address, port=attempt.port, domain=escape(attempt.peer))
+    return ecs.DestinationSection(ip=attempt.address or None, port=attempt.port, domain=escape(attempt.peer))
 
 
 def _network(attempt: NetAttempt) -> ecs.NetworkSection:
     return ecs.NetworkSection(
         transport=protocol_word(attempt.protocol),
         iana_number=str(attempt.protocol),
-        type="ipv6" if ":" in attempt.address else "ipv4",
+        type="ipv6" if ":" in attempt.address else "ipv4" if attempt.address else "",
         name=escape(attempt.network),
     )
 
@@ -247,20 +248,22 @@ def _attempt_of(line: ecs.AttemptLine) -> FileAttempt | NetAttempt:
     if not to or not network:
         raise ValueError("neither file and enforcer.object nor destination and network are there")
     return NetAttempt(
-        address=_address(to.ip),
+        address=_address(to.ip) if to.ip or not ours.socket else "",
         port=to.port,
         protocol=int(network.iana_number),
         network=unescape(network.name),
         external=ours.external,
         peer=unescape(ours.peer),
         host=ours.host,
+        socket=ours.socket,
     )
 
 
 @lru_cache(maxsize=1024)
-def _address(text: str) -> str:
-    ip_address(text)
-    return text
+def _address(text: str | None) -> str:
+    address = text or ""
+    ip_address(address)
+    return address
 
 
 def _notice_of(line: ecs.NoticeLine) -> Notice:

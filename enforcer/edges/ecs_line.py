@@ -94,10 +94,10 @@ class FileSection(_Section, frozen=True):
 
 
 class DestinationSection(_Section, frozen=True):
-    """``destination.*``; ``domain`` repeats the peer's name, under which Docker resolves it."""
+    """``destination.*``; ``domain`` repeats the peer's name, under which Docker resolves it. A raw socket has no ``ip``."""
 
-    ip: str
     port: int
+    ip: str | None = None
     domain: str = ""
 
 
@@ -106,7 +106,7 @@ class NetworkSection(_Section, frozen=True):
 
     transport: str
     iana_number: str
-    type: str
+    type: str = ""
     name: str = ""
 
 
@@ -144,6 +144,7 @@ class AttemptSection(_Section, frozen=True):
     external: bool = False
     peer: str = ""
     host: bool = False
+    socket: str = ""
 
 
 class NoticeSection(_Section, frozen=True):

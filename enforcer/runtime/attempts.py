@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -27,6 +28,8 @@ OUTSIDE4, OUTSIDE6 = ("203.0.113.1", 9), ("2001:db8::1", 9)
 
 SYS_BPF, SYS_IO_URING_SETUP, SYS_CLONE3 = 321, 425, 435  # arch/x86/entry/syscalls/syscall_64.tbl
 GET_FD_BY_ID = {"map": 14, "program": 13, "link": 30}  # enum bpf_cmd of include/uapi/linux/bpf.h
+EXPERIMENT = 253  # RFC 3692; ENF_EXPERIMENT of probes/packet.c
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1  # netdevice(7)
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")  # Documentation/admin-guide/LSM/Yama.rst: 3 allows it to nobody
 INTO_CGROUP = 0x200000000  # CLONE_INTO_CGROUP
 EMPTY_ACL = b"\x02\0\0\0" + b"".join(struct.pack("<HHI", tag, 6, 0xFFFFFFFF) for tag in (1, 4, 32))  # acl(5)
@@ -86,6 +89,8 @@ def own_world(directory: str) -> None:
     mount(directory, f"{directory}/read-only", BIND)
     mount("none", f"{directory}/read-only", BIND | REMOUNT | READ_ONLY)
     os.chdir(directory)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 
 
 class Attempts:
@@ -244,6 +249,18 @@ class Attempts:
     def sendmsg6(self) -> None:
         """The same with IPv6."""
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b"x", OUTSIDE6)
+
+    def socket(self) -> None:
+        """A raw socket is made."""
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+
+    def packet(self) -> None:
+        """A packet socket is made."""
+        socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+
+    def egress(self) -> None:
+        """A packet leaves that no call is judged for: of an experimental protocol, for which alone the canary gets a raw socket."""
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, EXPERIMENT).sendto(b"x", ("127.0.0.1", 0))
 
 
 def outcome(deed: Callable[[], None]) -> str:

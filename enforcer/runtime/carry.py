@@ -39,7 +39,16 @@ def carry(old: Maps, new: Maps) -> int:
     for subject, n in old.recorded().items():
         new.add_recorded(subject, n)
         old.forget("recorded", subject.to_bytes(4, "little"))
+    _keep_inbound(old, new)
     return violations
+
+
+def _keep_inbound(old: Maps, new: Maps) -> None:
+    """The flows that the other side began: whoever listened for them may be gone, and their answers are free."""
+    for key in list(old.keys("flows", ctypes.sizeof(abi.FlowKey))):
+        value = old.row("flows", key, abi.FlowValue)
+        if value and value.state == abi.FLOW_INBOUND:
+            new.put_row("flows", key, value)
 
 
 def _taken(old: Maps, name: str, kind: type[abi.Record]) -> Iterator[tuple[bytes, int]]:

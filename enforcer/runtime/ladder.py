@@ -22,6 +22,7 @@ SYSTEM_CALLS = {
     "refused": Hook.REFUSED,
     "exec": Hook.EXEC,
     "io_uring": Hook.IO_URING,
+    "packet": Hook.SOCKET,
     "escape": Hook.ESCAPE,
 }
 """The groups whose tracepoint programs serve others too, so they are told (``enf_config.tracepoint_hooks``) what to answer."""

@@ -19,7 +19,7 @@ CHANGES = (
 )
 ALONE = (
     *("open", "exec", "io_uring", "receive", "trace", "leave", "escape", "refused"),
-    *("connect4", "connect6", "sendmsg4", "sendmsg6"),
+    *("connect4", "connect6", "sendmsg4", "sendmsg6", "socket", "packet", "egress"),
 )
 ATTEMPTS: Mapping[str, tuple[str, ...]] = {
     **{group: (group,) for group in ALONE},
@@ -31,20 +31,22 @@ ATTEMPTS: Mapping[str, tuple[str, ...]] = {
 
 HOOKS = {
     **{"removexattr": Hook.SETXATTR, "acl": Hook.SETXATTR, "datagram": Hook.UNIX, "leave": Hook.ESCAPE},
+    "packet": Hook.SOCKET,
     **{name: Hook.BPF for name in ATTEMPTS["guard"]},
 }
 """Attempts that are counted and recorded under a hook of another name."""
 
-BASIC = frozenset({"open", "connect4", "connect6", "sendmsg4", "sendmsg6", *LIFE})
+BASIC = frozenset({"open", "connect4", "connect6", "sendmsg4", "sendmsg6", "socket", "egress", "ingress", *LIFE})
 """What every host can hold that the agent runs on: if nothing does, the self-test has failed, and that is no mere degradation."""
 
-PUNISHED = frozenset({"open", "exec", "io_uring", "unix", "leave", "escape"})
+PUNISHED = frozenset({"open", "exec", "io_uring", "unix", "leave", "escape", "packet"})
 """What a tracepoint answers with death."""
 
 UNTRIED = {
     "mount": "it would take a filesystem of the canary's own",
     "io_uring": "its opens are seen by what holds open",
     "refused": "it is judged by the log's reader, and none runs",
+    "ingress": "it refuses nothing but to a quarantined container",
 }
 """Why the canary does not try what it does not try."""
 

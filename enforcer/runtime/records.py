@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import IPv6Address
 
@@ -157,13 +157,17 @@ def _file(record: abi.CEvent, snapshot: Snapshot) -> FileAttempt:
     return FileAttempt(object_of(snapshot.state, record.object, record.peer), path, record.inode, record.device, cut)
 
 
+SOCKETS: Mapping[int, str] = {Reserved.RAW_SOCKET: "raw", Reserved.PACKET_SOCKET: "packet"}
+
+
 def _net(record: abi.CEvent, snapshot: Snapshot) -> NetAttempt:
     return NetAttempt(
-        address=address_of(record),
+        address="" if record.peer in SOCKETS else address_of(record),
         port=record.port,
         protocol=record.protocol,
         network=snapshot.state.network(record.object),
         external=record.class_ == abi.EXTERNAL,
         peer=snapshot.state.container(record.peer),
         host=record.peer == Reserved.HOST,
+        socket=SOCKETS.get(record.peer, ""),
     )

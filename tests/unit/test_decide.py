@@ -47,13 +47,13 @@ def data_image(*rows: tuple[int, Row], generation: int = 1) -> Image:
     )
 
 
-def net_image(rows=None, cidrs=None, *, governed: int = 1, mode: Mode = Mode.ENFORCE) -> Image:
+def net_image(rows=None, cidrs=None, *, regime: int = 1, mode: Mode = Mode.ENFORCE) -> Image:
     """A subject at 10.0.0.2 and a peer at 10.0.0.3 on a network with the bridge 10.0.0.1."""
     places = {"10.0.0.2": SUBJECT, "10.0.0.3": PEER, "10.0.0.1": int(Reserved.HOST)}
     return Image(
         1,
         tables={
-            Table.NET_SUBJECTS: {NetKey(1, SUBJECT): NetSubject(PROFILE, 99, governed, mode)},
+            Table.NET_SUBJECTS: {NetKey(1, SUBJECT): NetSubject(PROFILE, 99, regime, mode)},
             Table.NET_ROWS: {NetRowKey(1, PROFILE, *key): ports for key, ports in (rows or {}).items()},
             Table.CIDRS: {CidrKey(64 + 96 + bits, 1, PROFILE, packed(a)): p for (a, bits), p in (cidrs or {}).items()},
             Table.ENDPOINTS: {EndpointKey(packed(a), 1): Endpoint(s, NETWORK) for a, s in places.items()},
@@ -122,7 +122,7 @@ def test_a_subject_without_a_network_row_is_denied():
 
 def test_who_is_not_governed_may_go_anywhere():
     """No network rule concerns it."""
-    assert net_verdict(net_image(governed=0), "203.0.113.10") is Verdict.ALLOWED
+    assert net_verdict(net_image(regime=0), "203.0.113.10") is Verdict.ALLOWED
 
 
 def test_monitor_lets_through_and_says_so():

@@ -12,7 +12,7 @@ from enforcer.core.decide import judge_file, judge_net
 from enforcer.core.ids import Ids, Reserved, allocate
 from enforcer.core.image import TIMELESS, Image, InodeKey, NetKey, Object, Row, RowKey, Subject, Table
 from enforcer.core.model import Access, DataRule, Inode, Kind, Mode, Verdict
-from enforcer.core.plan import Delete, Publish, Put, applied, plan
+from enforcer.core.plan import NETWORK, Delete, Publish, Put, Renew, applied, plan
 from tests.unit.worlds import (
     ADDRESSES,
     BACKEND,
@@ -138,6 +138,19 @@ def test_nothing_to_do_is_nothing(images):
 
 @settings(deadline=None)
 @given(images=anything)
+def test_flows_are_judged_anew_whenever_they_might_be_judged_otherwise(images):
+    """After the last change to what the network is judged by: a flow that was judged in the middle is asked about again."""
+    old, new = images
+    ops = plan(old, new)
+    touched = [n for n, op in enumerate(ops) if isinstance(op, Put | Delete) and op.table in NETWORK]
+    renewed = [n for n, op in enumerate(ops) if isinstance(op, Renew | Publish)]
+    swept = old.generation != new.generation
+    assert bool(renewed) is (bool(touched) or swept)
+    assert swept or not touched or renewed[-1] > touched[-1]
+
+
+@settings(deadline=None)
+@given(images=anything)
 def test_whoever_is_known_has_rows(images):
     """After any prefix, all containers and cgroups that are known have rows in the live generation."""
     old, new = images
@@ -224,7 +237,8 @@ def test_a_new_container_is_known_last():
     old, ids = built(GUIDE, facts((SELECTOR,), GUIDE_FACTS.networks.values(), GUIDE_OBJECTS))
     new, _ = built(GUIDE, facts((SELECTOR, BACKEND), GUIDE_FACTS.networks.values(), GUIDE_OBJECTS), ids=ids)
     ops = plan(old, new)
-    assert {type(op) for op in ops} == {Put}
+    assert {type(op) for op in ops[:-1]} == {Put}
+    assert ops[-1:] == (Renew(),)
     assert tables_of(ops, Put) == [
         Table.ROWS, Table.MEMBERS, Table.NET_SUBJECTS, Table.ENDPOINTS, Table.PREPARED, Table.CGROUPS,
     ]  # fmt: skip
@@ -254,7 +268,7 @@ def test_an_address_that_changes_hands_is_nobodys_in_between():
     gone = replace(SELECTOR, attachments=())
     old, ids = built(GUIDE, facts((SELECTOR,), GUIDE_FACTS.networks.values()))
     new, _ = built(GUIDE, facts((gone, taken), GUIDE_FACTS.networks.values()), ids=ids)
-    touched = [type(op) for op in plan(old, new) if not isinstance(op, Publish) and op.table is Table.ENDPOINTS]
+    touched = [type(op) for op in plan(old, new) if isinstance(op, Put | Delete) and op.table is Table.ENDPOINTS]
     assert touched == [Delete, Put]
 
 

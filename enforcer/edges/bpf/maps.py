@@ -14,7 +14,7 @@ from typing import Any
 
 from enforcer import abi
 from enforcer.core.image import Image, Subject, Table
-from enforcer.core.plan import Delete, Op, Publish, Put
+from enforcer.core.plan import Delete, Op, Publish, Put, Renew
 from enforcer.edges.bpf.libbpf import Libbpf
 
 LAYOUT: dict[Table, tuple[Any, Any]] = {
@@ -68,7 +68,7 @@ class Maps:
         return abi.decode(abi.Config, value or bytes(ctypes.sizeof(abi.Config)))
 
     def configure(self, **fields: int) -> None:
-        """Set fields of the configuration, in one store: ``generation``, ``host_mnt_ns``, ``tracepoint_hooks``."""
+        """Set fields of the configuration, in one store: ``generation``, ``epoch``, ``host_mnt_ns``, ``tracepoint_hooks``."""
         record = self.config()
         for name, value in fields.items():
             setattr(record, name, value)
@@ -82,8 +82,10 @@ class Maps:
                 self._libbpf.put(self._fds[table.value], abi.pack(kinds[0], key), abi.pack(kinds[1], value))
             case Delete(table, key):
                 self._libbpf.delete(self._fds[table.value], abi.pack(LAYOUT[table][0], key))
+            case Renew():
+                self.configure(epoch=self.config().epoch + 1)
             case Publish(generation):
-                self.configure(generation=generation)
+                self.configure(generation=generation, epoch=self.config().epoch + 1)
                 let_programs_end()  # what comes after it may sweep rows that a program in flight is about to look for
 
     def sweep(self, image: Image) -> int:
@@ -146,6 +148,19 @@ class Maps:
             subject, cause = struct.unpack("=II", key)
             found[subject, cause & ~abi.EARLIER_CAUSE] += n
         return dict(found)
+
+    def row(self, name: str, key: bytes, kind: type[abi.S]) -> abi.S | None:
+        """One value of a map that the kernel fills, or None."""
+        value = self._libbpf.get(self._fds[name], key, ctypes.sizeof(kind))
+        return abi.decode(kind, value) if value else None
+
+    def put_row(self, name: str, key: bytes, value: abi.Record) -> None:
+        """Write one row of such a map."""
+        self._libbpf.put(self._fds[name], key, bytes(value))
+
+    def packets(self) -> dict[int, int]:
+        """Network number → packets that were stopped as they left (0: of containers on no network)."""
+        return {int.from_bytes(key, "little"): n for key, n in self.sums("packets", 4)}
 
     def forget(self, name: str, key: bytes) -> None:
         """Remove one number of a map that is counted in: nobody may write it any more."""

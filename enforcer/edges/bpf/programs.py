@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enforcer.core.model import Hook, Mechanism
 
 # enum bpf_prog_type and enum bpf_attach_type of include/uapi/linux/bpf.h
-RAW_TRACEPOINT, CGROUP_SOCK_ADDR, TRACING, LSM = 17, 18, 26, 29
-CONNECT4, CONNECT6, SENDMSG4, SENDMSG6 = 10, 11, 14, 15
+CGROUP_SKB, CGROUP_SOCK, RAW_TRACEPOINT, CGROUP_SOCK_ADDR, TRACING, LSM = 8, 9, 17, 18, 26, 29
+INGRESS, EGRESS, SOCK_CREATE, CONNECT4, CONNECT6, SENDMSG4, SENDMSG6 = 0, 1, 2, 10, 11, 14, 15
 FEXIT, MODIFY_RETURN, LSM_MAC = 25, 26, 27
 
 
@@ -42,8 +42,8 @@ def _tracepoint(group: str, name: str) -> Program:
     return Program(group, Mechanism.TRACEPOINT, function, RAW_TRACEPOINT, function, target=name)
 
 
-def _cgroup(group: str, attach: int) -> Program:
-    return Program(group, Mechanism.CGROUP, f"enf_{group}", CGROUP_SOCK_ADDR, f"enf_{group}", attach=attach)
+def _cgroup(group: str, attach: int, kind: int = CGROUP_SOCK_ADDR) -> Program:
+    return Program(group, Mechanism.CGROUP, f"enf_{group}", kind, f"enf_{group}", attach=attach)
 
 
 def _security(group: str, hooks: Iterable[tuple[str, Hook, str]], *, optional: bool = False) -> Iterator[Program]:
@@ -105,6 +105,8 @@ PROGRAMS = (
     *_security("mount", [("sb_set_mnt_opts", Hook.MOUNT, "enf_mount")]),
     *_security("escape", [("task_alloc", Hook.ESCAPE, "enf_clone")]),
     _tracepoint("escape", "task_newtask"),
+    *_security("packet", [("socket_create", Hook.SOCKET, "enf_socket_create")]),
+    _tracepoint("packet", "sys_exit"),
     *_security("guard", _GUARD),
     Program(
         "refused", Mechanism.FEXIT, "kretfunc__do_filp_open", TRACING, "kretfunc__do_filp_open", "do_filp_open", FEXIT
@@ -114,9 +116,13 @@ PROGRAMS = (
     _cgroup("connect6", CONNECT6),
     _cgroup("sendmsg4", SENDMSG4),
     _cgroup("sendmsg6", SENDMSG6),
+    _cgroup("socket", SOCK_CREATE, CGROUP_SOCK),
+    _cgroup("egress", EGRESS, CGROUP_SKB),
+    _cgroup("ingress", INGRESS, CGROUP_SKB),
 )
 
 MAPS = (
     "config", "subjects", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
-    "endpoints", "members", "cidrs", "subnets", "counts", "losses", "recorded", "attempts", "events",
+    "endpoints", "members", "cidrs", "subnets", "flows", "refusals", "packets", "counts", "losses", "recorded",
+    "attempts", "events",
 )  # fmt: skip

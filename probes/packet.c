@@ -1,0 +1,252 @@
+/* Sockets that write their own packets, and packets themselves: what no connect or send was judged for. */
+
+#define ENF_SOCK_RAW 3
+#define ENF_ICMP 1
+#define ENF_TCP 6
+#define ENF_UDP 17
+#define ENF_DCCP 33
+#define ENF_ICMPV6 58
+#define ENF_SCTP 132
+#define ENF_UDPLITE 136
+#define ENF_EXPERIMENT 253       /* RFC 3692: the canary's, whose raw socket is let through so that its packet is tried */
+#define ENF_TCP_LISTEN 10
+#define ENF_SYN 0x02
+#define ENF_ACK 0x10
+
+/* A task makes a socket that no address is judged for when it sends. */
+static __always_inline enum enf_verdict enf_answer_socket(const struct enf_subject *s, u32 kind, u8 protocol, u8 mechanism)
+{
+	u32 generation = enf_generation();
+	struct enf_net_subject n = enf_stands(generation, s->id);
+	struct enf_count_key count = {.subject = s->id, .object = n.home, .class_ = ENF_CLASS_INSIDE, .access = ENF_CONNECT,
+				      .hook = ENF_HOOK_SOCKET};
+	struct enf_flow nowhere = {.protocol = protocol};
+
+	if (n.regime == ENF_FREE || (n.regime == ENF_GOVERNED && n.sockets & kind))
+		return ENF_ALLOWED;
+	if (n.regime == ENF_QUARANTINED)
+		n.mode = ENF_ENFORCE;
+	count.peer = kind == ENF_SOCKET_PACKET ? ENF_PACKET_SOCKET : ENF_RAW_SOCKET;
+	count.verdict = enf_decide(0, ENF_CONNECT, n.mode);
+	if (count.verdict == ENF_DENIED && mechanism == ENF_BY_TRACEPOINT)
+		count.verdict = ENF_KILLED;
+	enf_count(&count);
+	enf_net_record(&count, generation, n.mode, &nowhere, mechanism);
+	return count.verdict;
+}
+
+/* A task makes a raw socket. One for ICMP is what ping needs: where the rules grant ICMP, its packets are judged. */
+int enf_socket(struct bpf_sock *ctx)
+{
+	struct enf_subject *s = enf_current_subject();
+	u32 kind = ENF_SOCKET_RAW;
+	u8 protocol = ctx->protocol;
+
+	if (!s || ctx->type != ENF_SOCK_RAW || (s->id == ENF_CANARY && protocol == ENF_EXPERIMENT))
+		return 1;
+	if (protocol == ENF_ICMP || protocol == ENF_ICMPV6)
+		kind |= ENF_SOCKET_ICMP;
+	return enf_answer_socket(s, kind, protocol, ENF_BY_CGROUP) != ENF_DENIED;
+}
+
+/* Of all families only these send nothing past the hooks above: UNIX, INET, INET6, NETLINK, ALG. */
+static __always_inline bool enf_judged_elsewhere(u32 family)
+{
+	return family == 1 || family == ENF_AF_INET || family == ENF_AF_INET6 || family == 16 || family == 38;
+}
+
+/* A task makes a socket below IP or beside it: AF_PACKET, AF_VSOCK, AF_XDP and the like. */
+static __always_inline enum enf_verdict enf_judge_family(const struct enf_subject *s, void *family, void *by_kernel,
+							 struct enf_how how)
+{
+	if (enf_judged_elsewhere((u64)family) || (u32)(u64)by_kernel)
+		return ENF_ALLOWED;
+	enf_learn_how(&how);
+	return enf_answer_socket(s, ENF_SOCKET_PACKET, 0, how.mechanism);
+}
+ENF_SECURITY(enf_socket_create, enf_judge_family, 0, 3)
+
+struct enf_packet {
+	struct enf_flow flow;
+	u16 own_port;
+	u8 flags;                /* of TCP */
+};
+
+/* Where the next header starts, 0 if the packet cannot be read, 1 if it is a later fragment and has none. */
+static __always_inline u32 enf_read_v4(struct __sk_buff *skb, bool leaves, struct enf_packet *p)
+{
+	u32 h[5], *w = (u32 *)p->flow.to.bytes;
+
+	if (bpf_skb_load_bytes(skb, 0, h, sizeof(h)) < 0)
+		return 0;
+	w[2] = bpf_htonl(0xffff);
+	w[3] = leaves ? h[4] : h[3];
+	p->flow.protocol = bpf_ntohl(h[2]) >> 16;
+	return bpf_ntohl(h[1]) & 0x1fff ? 1 : (bpf_ntohl(h[0]) >> 24 & 15) * 4;
+}
+
+/* Extension headers: hop-by-hop, routing, fragment, destination options; more than four are nothing lawful. */
+static __always_inline u32 enf_read_v6(struct __sk_buff *skb, bool leaves, struct enf_packet *p)
+{
+	u32 h[10], at = sizeof(h), *w = (u32 *)p->flow.to.bytes;
+	u8 next, extension[4];
+
+	if (bpf_skb_load_bytes(skb, 0, h, sizeof(h)) < 0)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		w[i] = h[(leaves ? 6 : 2) + i];
+	next = bpf_ntohl(h[1]) >> 8;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if (next != 0 && next != 43 && next != 44 && next != 60)
+			break;
+		if (bpf_skb_load_bytes(skb, at, extension, sizeof(extension)) < 0)
+			return 0;
+		at += next == 44 ? 8 : (extension[1] + 1) * 8;
+		if (next == 44 && (extension[2] || extension[3] & 0xf8)) {
+			p->flow.protocol = extension[0];
+			return 1;
+		}
+		next = extension[0];
+	}
+	p->flow.protocol = next;
+	return at;
+}
+
+/* The other side of a packet. False if it cannot be read. */
+static __always_inline bool enf_read(struct __sk_buff *skb, bool leaves, struct enf_packet *p)
+{
+	u32 at = skb->protocol == bpf_htons(0x0800) ? enf_read_v4(skb, leaves, p) : enf_read_v6(skb, leaves, p);
+	u8 protocol = p->flow.protocol;
+	u16 ports[2];
+
+	if (at < 2 || (protocol != ENF_TCP && protocol != ENF_UDP && protocol != ENF_UDPLITE && protocol != ENF_SCTP &&
+		       protocol != ENF_DCCP))
+		return at;
+	if (bpf_skb_load_bytes(skb, at, ports, sizeof(ports)) < 0)
+		return false;
+	p->flow.port = bpf_ntohs(ports[leaves]);
+	p->own_port = bpf_ntohs(ports[!leaves]);
+	return protocol != ENF_TCP || bpf_skb_load_bytes(skb, at + 13, &p->flags, 1) >= 0;
+}
+
+static __always_inline void enf_count_packet(u32 network)
+{
+	u64 zero = 0, *n = packets.lookup_or_try_init(&network, &zero);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+/* Does the socket's own side listen at this port? Then a flow that is older than we are was begun by the other side. */
+static __always_inline bool enf_listens(struct __sk_buff *skb, u16 port)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *found;
+	bool listens;
+	u32 size = skb->protocol == bpf_htons(0x0800) ? sizeof(tuple.ipv4) : sizeof(tuple.ipv6);
+
+	if (size == sizeof(tuple.ipv4)) {
+		tuple.ipv4.dport = bpf_htons(port);
+		bpf_skb_load_bytes(skb, 12, &tuple.ipv4.daddr, 4);
+	} else {
+		tuple.ipv6.dport = bpf_htons(port);
+		bpf_skb_load_bytes(skb, 8, &tuple.ipv6.daddr, 16);
+	}
+	found = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!found)
+		return false;
+	listens = found->state == ENF_TCP_LISTEN;
+	bpf_sk_release(found);
+	return listens;
+}
+
+/*
+ * Did the other side begin this TCP flow? Its answer to a SYN tells, and is kept by port, since no socket of its own exists
+ * yet; the first packet after it finds that. Flows from before our time are told by who listens.
+ */
+static __always_inline bool enf_began_there(struct __sk_buff *skb, const struct enf_subject *s, u32 epoch,
+					    const struct enf_packet *p)
+{
+	struct enf_flow_key own = enf_key_of(&p->flow), by_port = own;
+	bool answers = p->flags & ENF_SYN && p->flags & ENF_ACK;
+
+	by_port.socket = (u64)s->id << 32 | p->own_port;
+	if (answers) {
+		enf_remember(&by_port, epoch, ENF_FLOW_INBOUND);
+		return true;
+	}
+	if (p->flags & ENF_SYN || enf_known(&own, epoch))
+		return false;        /* begun here, or judged already */
+	if (enf_known(&by_port, epoch) != ENF_FLOW_INBOUND && !enf_listens(skb, p->own_port))
+		return false;
+	enf_remember(&own, epoch, ENF_FLOW_INBOUND);
+	return true;
+}
+
+/* The subject whose socket sends or gets a packet, or 0 if nothing concerns it on the network. */
+static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 generation, struct enf_net_subject *n)
+{
+	u64 cgroup = bpf_skb_cgroup_id(skb);
+	struct enf_subject *s = subjects.lookup(&cgroup);
+
+	if (s && s->state == ENF_ARMED) {
+		*n = enf_stands(generation, s->id);
+		if (n->regime == ENF_FREE)
+			s = 0;
+	} else {
+		s = 0;
+	}
+	asm volatile("" : "+r"(s));  /* see enf_current_subject */
+	return s;
+}
+
+/* A packet leaves. 1 lets it go, 0 drops it; a task that sends just then gets EPERM. */
+int enf_egress(struct __sk_buff *skb)
+{
+	struct enf_config *c = enf_live();
+	struct enf_packet p = {.flow.hook = ENF_HOOK_EGRESS};
+	struct enf_net_subject n = {};
+	struct enf_subject *s;
+
+	if (!c)
+		return 1;
+	s = enf_owner(skb, c->generation, &n);
+	if (!s)
+		return 1;
+	if (!enf_read(skb, true, &p)) {
+		enf_count_packet(n.home);
+		return 0;
+	}
+	if (enf_loopback(&p.flow.to) && s->id != ENF_CANARY)
+		return 1;
+	p.flow.socket = bpf_get_socket_cookie(skb);
+	if (n.regime != ENF_QUARANTINED && p.flow.protocol == ENF_TCP && enf_began_there(skb, s, c->epoch, &p))
+		return 1;
+	if (enf_answer_flow(s, c, n, &p.flow) != ENF_DENIED)
+		return 1;
+	enf_count_packet(n.home);
+	return 0;
+}
+
+/* A packet comes. Whoever is written to may answer, but for TCP, which tells at its start; a quarantined subject hears nothing. */
+int enf_ingress(struct __sk_buff *skb)
+{
+	struct enf_config *c = enf_live();
+	struct enf_packet p = {};
+	struct enf_net_subject n = {};
+	struct enf_flow_key key;
+
+	if (!c || !enf_owner(skb, c->generation, &n) || !enf_read(skb, false, &p) || enf_loopback(&p.flow.to))
+		return 1;
+	if (n.regime == ENF_QUARANTINED)
+		return 0;
+	if (p.flow.protocol == ENF_TCP)
+		return 1;
+	p.flow.socket = bpf_get_socket_cookie(skb);
+	key = enf_key_of(&p.flow);
+	if (!enf_known(&key, c->epoch))
+		enf_remember(&key, c->epoch, ENF_FLOW_INBOUND);
+	return 1;
+}
