@@ -256,6 +256,7 @@ class _Denied:
         (Mechanism.TRACEPOINT, Verdict.OBSERVED, Mode.ENFORCE),
         (Mechanism.AUDIT, Verdict.OBSERVED, Mode.ENFORCE),
         (Mechanism.SWEEP, Verdict.OBSERVED, Mode.ENFORCE),
+        (Mechanism.SWEEP, Verdict.DENIED, Mode.ENFORCE),
         (Mechanism.MOUNT, Verdict.DENIED, Mode.ENFORCE),
     ],
 )

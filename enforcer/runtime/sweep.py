@@ -1,0 +1,238 @@
+"""The sweep: connections that are older than the policy, or than the agent, and that it does not allow.
+
+The kernel's hooks judge a connection when it is made. What was open before is found here by sock_diag, judged as any other,
+counted and recorded with mechanism ``sweep``, and cut where the policy enforces. It delays nothing: the rows are in the kernel
+before it looks, and it has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import psutil
+
+from enforcer import abi
+from enforcer.core.address import packed
+from enforcer.core.decide import NetJudgement, judge_net
+from enforcer.core.model import Access, Container, Hook, Mechanism, Verdict
+from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.flows import Flow, Flows
+from enforcer.edges.procfs import Procfs
+from enforcer.errors import ContainerGone, EdgeError, EnforcerError
+from enforcer.runtime.facts import container_cgroup
+from enforcer.runtime.queue import Queue
+from enforcer.runtime.reconcile import Snapshot
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0
+"""A connect that was judged just before the change may not be listed yet: after this time it is looked once more."""
+
+_Told = tuple[int, int, int, Verdict]
+"""Namespace, cookie, generation of the policy, verdict: what is reported once."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one look found: flows that are not allowed by verdict, and how many of them were not reported before.
+
+    ``failures``: what could not be looked at, or not be cut → why.
+    """
+
+    found: Mapping[Verdict, int] = field(default_factory=dict)
+    reported: int = 0
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sweep:
+    """Looks when it is woken, and once more soon after. ``events`` are its records, for the reader of rings.
+
+    ``maps`` are for its thread alone; ``snapshot`` gives what is in force. A flow is reported once for each load of the policy.
+    """
+
+    def __init__(self, maps: Maps, snapshot: Callable[[], Snapshot | None], cgroups: Cgroups) -> None:
+        self._maps, self._snapshot, self._cgroups, self._procfs = maps, snapshot, cgroups, Procfs()
+        self._woken, self._ending = threading.Event(), False
+        self._told: frozenset[_Told] = frozenset()
+        self.events = Queue()
+        self.last = Swept()
+
+    def wake(self) -> None:
+        """What is in force has changed: look. Any thread may call it; it returns at once."""
+        self._woken.set()
+
+    def end(self) -> None:
+        """End the loop, after the look that it may be at."""
+        self._ending = True
+        self._woken.set()
+
+    def run(self) -> None:
+        """Look when woken, until the end."""
+        timeout = None
+        while True:
+            woken = self._woken.wait(timeout)
+            self._woken.clear()
+            if self._ending:
+                return
+            self.look()
+            timeout = AGAIN_S if woken else None
+
+    def shortcomings(self) -> dict[str, str]:
+        """What the last look could not do, and why."""
+        return dict(self.last.failures)
+
+    def look(self) -> Swept:
+        """Find, cut and report, once. What cannot be looked at or cut is in the answer, and the rest is done all the same."""
+        snapshot = self._snapshot()
+        if snapshot is None:
+            return self.last
+        look, owners = _Look(snapshot, self._told), self._owners(snapshot)
+        of = {cgroup: owner for owner in owners for cgroup in owner.cgroups}
+        for pids in self._namespaces(owners).values():
+            self._look_at(pids, of, look)
+        self._told = frozenset(look.told)
+        for what, why in look.failures.items() - self.last.failures.items():
+            log.error("%s: %s", what, why)
+        self.last = Swept(dict(look.found), look.reported, look.failures)
+        return self.last
+
+    def _owners(self, snapshot: Snapshot) -> list[_Owner]:
+        """The containers that run, with their cgroups and processes as they are now."""
+        found = []
+        for container in snapshot.facts.containers.values():
+            try:
+                place = container_cgroup(self._cgroups.of_pid(container.pid), container.id) if container.pid else ""
+                if place:
+                    ids = (self._cgroups.id_of(place), *self._cgroups.below(place))
+                    subject = snapshot.state.ids.subject(container.id)
+                    found.append(_Owner(container, subject, ids, self._cgroups.processes(place), self._procfs))
+            except EdgeError:
+                continue  # it has ended, and its connections with it
+        return found
+
+    def _namespaces(self, owners: Iterable[_Owner]) -> dict[int, list[int]]:
+        """Network namespace → the processes of containers that are in it: containers may share one, or have several."""
+        found: dict[int, list[int]] = {}
+        for pid in (pid for owner in owners for pid in owner.pids):
+            if namespace := self._procfs.network(pid):
+                found.setdefault(namespace, []).append(pid)
+        return found
+
+    def _look_at(self, pids: Iterable[int], owners: Mapping[int, _Owner], look: _Look) -> None:
+        for pid in pids:
+            try:
+                with Flows(pid) as flows:
+                    for flow in flows.opened_by(owners):
+                        self._judge(flows, flow, owners[flow.cgroup], look)
+                return
+            except ContainerGone:
+                continue  # this process has; another one may be in the namespace
+            except EnforcerError as e:
+                names = ", ".join(sorted({owner.container.name for owner in owners.values() if pid in owner.pids}))
+                look.failures[f"connections of {names} older than the policy are not looked at"] = str(e)
+                return
+
+    def _judge(self, flows: Flows, flow: Flow, owner: _Owner, look: _Look) -> None:
+        image = look.snapshot.image
+        judged = judge_net(image, subject=owner.subject, address=flow.address, protocol=flow.protocol, port=flow.port)
+        if judged.verdict is Verdict.ALLOWED:
+            return
+        told = (flows.namespace, flow.cookie, image.generation, judged.verdict)
+        look.told.add(told)
+        # before it is cut: the process that holds it may end of that
+        record = None if told in look.before else _record(image.generation, flow, owner, judged)
+        verdict = judged.verdict
+        if verdict is Verdict.DENIED and (why := flows.cut(flow)):
+            look.failures[f"a connection of {owner.container.name} older than the policy is not cut"] = why
+            verdict = Verdict.OBSERVED
+        look.found[verdict] += 1
+        if record:
+            look.reported += 1
+            record.verdict = verdict
+            self._report(record)
+
+    def _report(self, record: abi.CEvent) -> None:
+        key = abi.CountKey(
+            subject=record.subject,
+            object=record.object,
+            peer=record.peer,
+            class_=record.class_,
+            access=Access.CONNECT,
+            verdict=record.verdict,
+            hook=Hook.SWEEP,
+        )
+        try:
+            self._maps.add_count(key, 1)
+        except EdgeError:
+            self._maps.add_loss(record.subject, abi.LOST_COUNTS, 1)  # the map is full, as in the kernel
+        if not self.events.put(record):
+            self._maps.add_loss(record.subject, abi.LOST_RING, 1)
+
+
+@dataclass
+class _Look:
+    """One look: what it goes by, and what it has found so far."""
+
+    snapshot: Snapshot
+    before: Collection[_Told]
+    told: set[_Told] = field(default_factory=set)
+    found: Counter[Verdict] = field(default_factory=Counter)
+    failures: dict[str, str] = field(default_factory=dict)
+    reported: int = 0
+
+
+@dataclass
+class _Owner:
+    """A container, by the cgroups (ids) that its sockets were made in, and its processes."""
+
+    container: Container
+    subject: int
+    cgroups: tuple[int, ...]
+    pids: tuple[int, ...]
+    procfs: Procfs
+
+    def holder(self, inode: int) -> tuple[int, str]:
+        """The process that holds a socket, and its name; 0 and "" if none does any more."""
+        pid = self._holders.get(inode, 0)
+        try:
+            return (pid, psutil.Process(pid).name()) if pid else (0, "")
+        except psutil.Error:
+            return pid, ""
+
+    @cached_property
+    def _holders(self) -> dict[int, int]:
+        return {inode: pid for pid in self.pids for inode in self.procfs.sockets(pid)}
+
+
+def _record(generation: int, flow: Flow, owner: _Owner, judged: NetJudgement) -> abi.CEvent:
+    pid, name = owner.holder(flow.inode)
+    record = abi.CEvent(
+        ts_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        cgroup_id=flow.cgroup,
+        subject=owner.subject,
+        object=judged.network,
+        peer=judged.peer,
+        generation=generation,
+        count=1,
+        pid=pid,
+        tid=pid,
+        uid=flow.uid,
+        hook=Hook.SWEEP,
+        mechanism=Mechanism.SWEEP,
+        class_=abi.EXTERNAL if judged.external else abi.INSIDE,
+        asked=Access.CONNECT,
+        granted=judged.granted,
+        mode=judged.mode,
+        protocol=flow.protocol,
+        port=flow.port,
+        comm=name.encode("utf-8", "surrogateescape")[: abi.COMM - 1],
+    )
+    record.address.bytes[:] = packed(flow.address)
+    return record

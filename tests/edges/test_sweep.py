@@ -1,0 +1,320 @@
+"""Old connections of containers, found, judged, reported and cut. The containers are cgroups and namespaces of our own, and
+their connections real ones; the policy in force is compiled as always, over tables in memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.namespace import Namespace, plug
+from deploy.demo.process import await_that
+from enforcer import abi
+from enforcer.core.event import Event, NetAttempt
+from enforcer.core.model import Access, Attachment, Container, Facts, Hook, Inode, Mechanism, Mode, Network, Verdict
+from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.ecs import decode, encode
+from enforcer.runtime.queue import ROOM
+from enforcer.runtime.reconcile import Reconcile
+from enforcer.runtime.records import Records
+from enforcer.runtime.report import counts
+from enforcer.runtime.state import State, StateFile
+from enforcer.runtime.sweep import Sweep
+from enforcer.runtime.watching import Tables
+from tests.edges.tenant import Tenant
+from tests.scenarios import policy
+
+NEAR, FAR = "203.0.113.1", "203.0.113.2"
+NEAR6, FAR6 = "2001:db8::1", "2001:db8::2"
+OPEN, SHUT = 443, 444
+"""Ports at the far side: the table's policy grants alpha the first one."""
+
+GRANT_NOTHING = b"""
+version: 1
+mode: enforce
+containers: {alpha: {name: alpha}}
+network: {rules: [{who: alpha, connect: []}]}
+"""
+CAP_NET_ADMIN = 12
+
+
+class Ground:
+    """Two namespaces with a cable between them; containers in the near one, listeners in the far one; and a sweep."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self._stack, self.maps, self.cgroups = stack, Tables(), Cgroups()
+        self.top = f"/enforcer-sweep-{os.getpid()}-{secrets.token_hex(3)}"
+        self._make_namespaces()
+        stack.callback(self.cgroups.remove, self.top)
+        self.cgroups.ensure(self.top)
+        self.reconcile = Reconcile(self.maps, StateFile(directory / "state"), State(), canary=Inode(1, 3))
+        self.sweep = Sweep(self.maps, lambda: self.reconcile.snapshot, self.cgroups)
+        self.records = Records(self.reconcile.at, self.maps, self.cgroups)
+        self.facts = Facts(networks={"ground": Network("n1", "ground", subnets=(ip_network("203.0.113.0/30"),))})
+        self.listeners = {
+            (kind, address, port): self._listener(kind, address, port)
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+            for address in (FAR, FAR6)
+            for port in (OPEN, SHUT)
+        }
+
+    def _make_namespaces(self) -> None:
+        self.near, self.far = (Namespace(f"sweep{os.getpid()}{side}") for side in "nf")
+        for space in (self.near, self.far):
+            self._stack.callback(space.remove)
+            space.create()
+        pairs = ((f"{NEAR}/24", f"{FAR}/24"), (f"{NEAR6}/64", f"{FAR6}/64"))
+        plug((self.near, "eth0"), (self.far, "eth0"), pairs)
+        for space in (self.near, self.far):
+            space.assert_closed(("eth0",))
+
+    def _listener(self, kind: socket.SocketKind, address: str, port: int) -> socket.socket:
+        with self.far.entered():
+            made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+        self._stack.enter_context(made).bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            made.listen()
+        return made
+
+    def container(self, name: str, nested: str = "") -> Tenant:
+        """A container that runs, known to the host's facts; its process is in a cgroup below its own if ``nested``."""
+        identity = secrets.token_hex(32)
+        place = f"{self.top}/{identity}"
+        for path in (place, f"{place}/{nested}") if nested else (place,):
+            self._stack.callback(self.cgroups.remove, path)
+            self.cgroups.ensure(path)
+        tenant = Tenant(self.near.name, self.cgroups.root / place.lstrip("/") / nested)
+        self._stack.callback(tenant.end)
+        made = Container(
+            identity, name, attachments=(Attachment("ground"),), pid=tenant.pid, cgroup=self.cgroups.id_of(place)
+        )
+        self.facts = replace(self.facts, containers={**self.facts.containers, identity: made})
+        return tenant
+
+    def load(self, text: bytes | None = None, **facts: object) -> None:
+        """Put a policy in force, the table's unless another is given."""
+        self.facts = replace(self.facts, **facts)  # type: ignore[arg-type]
+        self.reconcile.load(policy(text) if text else policy(), self.facts)
+
+    def accepted(self, address: str = FAR, port: int = SHUT) -> socket.socket:
+        """The far end of the next connection."""
+        return self._stack.enter_context(self.listeners[socket.SOCK_STREAM, address, port].accept()[0])
+
+    def events(self) -> list[Event]:
+        """What the records of the sweep say, once in the journal."""
+        found = [self.records.event(abi.decode(abi.CEvent, raw), 0) for raw in self.sweep.events.read(ROOM)]
+        lines = [decode(encode(event, 1)) for event in found if event]
+        return [event for event in lines if isinstance(event, Event)]
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    """Without a way out; all that was made goes with the test."""
+    with ExitStack() as stack:
+        yield Ground(tmp_path, stack)
+
+
+@pytest.mark.parametrize("address", [FAR, FAR6])
+@pytest.mark.parametrize(("kind", "protocol", "refused"), [("tcp", 6, "ECONNABORTED"), ("udp", 17, "EDESTADDRREQ")])
+def test_what_the_policy_does_not_allow_is_cut_and_recorded(
+    ground: Ground, address: str, kind: str, protocol: int, refused: str
+) -> None:
+    """It ends, it is counted, and its event says whose it was, where it went, and by which rule; another one goes on."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", kind, address, SHUT)
+    alpha.do("connect", "tcp", address, OPEN)
+    ground.load()
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
+    [event] = ground.events()
+    attempt = event.attempt
+    assert isinstance(attempt, NetAttempt)
+    assert (attempt.address, attempt.port, attempt.protocol, attempt.network) == (address, SHUT, protocol, "ground")
+    assert attempt.external is (address == FAR6)  # the network of the test has no IPv6 subnet
+    assert (event.who.name, event.process.pid, event.process.uid) == ("alpha", alpha.pid, 0)
+    assert event.process.name == Path(f"/proc/{alpha.pid}/comm").read_text().strip()
+    assert (event.verdict, event.mechanism, event.hook) == (Verdict.DENIED, Mechanism.SWEEP, Hook.SWEEP)
+    assert (event.asked, event.granted, event.mode) == (Access.CONNECT, Access.NONE, Mode.ENFORCE)
+    assert event.rule == ("network.rules[0]",)
+    [(key, number)] = ground.maps.counts().items()
+    class_ = abi.EXTERNAL if attempt.external else abi.INSIDE
+    assert (key[3:], number) == ((class_, Access.CONNECT, Verdict.DENIED, Hook.SWEEP), 1)
+    if kind == "udp":
+        alpha.do("send", 0)  # takes the error that waits
+    assert alpha.do("send", 0) == refused
+    assert alpha.do("send", 1) == "ok"
+
+
+def test_the_other_side_of_a_cut_connection_sees_a_reset(ground: Ground) -> None:
+    """It is told at once, not left to wait."""
+    ground.container("alpha").do("connect", "tcp", FAR, SHUT)
+    other = ground.accepted()
+    ground.load()
+    ground.sweep.look()
+    with pytest.raises(ConnectionResetError):
+        other.recv(1)
+
+
+def test_in_monitor_mode_it_goes_on(ground: Ground) -> None:
+    """Observed, recorded, and left alone."""
+    watched = ground.container("watched")
+    watched.do("connect", "tcp", FAR, OPEN)
+    ground.load()
+    assert ground.sweep.look().found == {Verdict.OBSERVED: 1}
+    [event] = ground.events()
+    assert (event.verdict, event.mode, event.mechanism) == (Verdict.OBSERVED, Mode.MONITOR, Mechanism.SWEEP)
+    assert watched.do("send", 0) == "ok"
+
+
+def test_a_flow_is_reported_once_while_it_lives_and_the_policy_stays(ground: Ground) -> None:
+    """A second look finds it and says nothing; a new load is another policy; another flow is another one."""
+    watched = ground.container("watched")
+    watched.do("connect", "tcp", FAR, OPEN)
+    ground.load()
+    assert [ground.sweep.look().reported for _ in range(3)] == [1, 0, 0]
+    watched.do("connect", "tcp", FAR, OPEN)
+    assert ground.sweep.look().reported == 1
+    ground.load()
+    look = ground.sweep.look()
+    assert (look.reported, look.found) == (2, {Verdict.OBSERVED: 2})
+    assert len(ground.events()) == sum(ground.maps.counts().values()) == 4
+
+
+def test_a_grant_that_is_taken_away_ends_what_it_allowed(ground: Ground) -> None:
+    """Allowed under one policy, cut under the next."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", "tcp", FAR, OPEN)
+    ground.load()
+    assert ground.sweep.look().found == {}
+    assert alpha.do("send", 0) == "ok"
+    ground.load(GRANT_NOTHING)
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
+    assert alpha.do("send", 0) == "ECONNABORTED"
+
+
+def test_answers_are_not_judged(ground: Ground) -> None:
+    """What somebody else has opened to a container that may call nobody is none of a connect rule's business."""
+    alpha = ground.container("alpha")
+    alpha.do("listen", NEAR, 8080)
+    with ground.far.entered():
+        caller = socket.create_connection((NEAR, 8080))
+    with caller:
+        alpha.do("accept")
+        ground.load(GRANT_NOTHING)
+        assert ground.sweep.look().found == {}
+        assert alpha.do("send", 0) == "ok"
+        assert caller.recv(1) == b"x"
+
+
+def test_containers_in_one_namespace_have_each_their_own(ground: Ground) -> None:
+    """`--network container:X`: what one may not do is not laid to the other, and the host's processes there are nobody's."""
+    alpha, stranger = ground.container("alpha", nested="deeper"), ground.container("stranger")
+    for tenant in (alpha, stranger):
+        tenant.do("connect", "tcp", FAR, SHUT)
+    with ground.near.entered():
+        host = socket.create_connection((FAR, SHUT))
+    with host:
+        ground.load()
+        assert ground.sweep.look().found == {Verdict.DENIED: 1}
+        assert [event.who.name for event in ground.events()] == ["alpha"]
+        assert (alpha.do("send", 0), stranger.do("send", 0), host.send(b"x")) == ("ECONNABORTED", "ok", 1)
+
+
+def test_a_quarantined_container_keeps_none(ground: Ground) -> None:
+    """Whatever the policy says of it, in monitor mode and by no rule, too."""
+    tenants = [ground.container(name) for name in ("alpha", "watched", "stranger")]
+    for tenant in tenants:
+        tenant.do("connect", "tcp", FAR, OPEN)
+    ground.load(quarantined=frozenset(ground.facts.containers))
+    assert ground.sweep.look().found == {Verdict.DENIED: 3}
+    assert [tenant.do("send", 0) for tenant in tenants] == ["ECONNABORTED"] * 3
+
+
+def test_a_container_that_has_ended_is_passed_over(ground: Ground) -> None:
+    """The facts may be older than the look."""
+    gone, alpha = ground.container("watched"), ground.container("alpha")
+    alpha.do("connect", "tcp", FAR, SHUT)
+    ground.load()
+    gone.end()
+    look = ground.sweep.look()
+    assert (look.found, look.failures) == ({Verdict.DENIED: 1}, {})
+
+
+def test_nothing_is_looked_at_before_a_policy_is_in_force(ground: Ground) -> None:
+    """There is nothing to judge by."""
+    ground.container("alpha").do("connect", "tcp", FAR, SHUT)
+    assert ground.sweep.look().found == {}
+
+
+def without(capability: int, task: Callable[[], object]) -> None:
+    """Do something in a thread that lacks a capability (capset(2) is for one thread)."""
+
+    def run() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        head = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))
+        data = ctypes.create_string_buffer(24)
+        assert libc.capget(head, data) == 0
+        words = list(struct.unpack("=6I", data.raw))
+        words[0] &= ~(1 << capability)
+        assert libc.capset(head, ctypes.create_string_buffer(struct.pack("=6I", *words))) == 0
+        task()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+def test_what_cannot_be_cut_is_observed_and_said(ground: Ground) -> None:
+    """The verdict is what became of it, not what should have; the agent says what it could not do, until it can."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", "tcp", FAR, SHUT)
+    ground.load()
+    without(CAP_NET_ADMIN, ground.sweep.look)
+    assert ground.sweep.last.found == {Verdict.OBSERVED: 1}
+    [(what, why)] = ground.sweep.shortcomings().items()
+    assert ("alpha" in what, why) == (True, "Operation not permitted")
+    [event] = ground.events()
+    assert (event.verdict, event.mode) == (Verdict.OBSERVED, Mode.ENFORCE)
+    assert alpha.do("send", 0) == "ok"
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
+    assert ground.sweep.shortcomings() == {}
+    assert alpha.do("send", 0) == "ECONNABORTED"
+
+
+def test_every_report_is_recorded_or_lost(ground: Ground) -> None:
+    """With no room for more records, what is counted is counted as lost, too."""
+    ground.container("watched").do("connect", "tcp", FAR, OPEN)
+    while ground.sweep.events.put(abi.CEvent()):
+        pass
+    ground.load()
+    ground.sweep.look()
+    found = counts(ground.maps)
+    assert (found["counted"], found["recorded"], sum(found["lost"].values())) == (1, 0, 1)
+
+
+def test_it_looks_when_it_is_woken(ground: Ground) -> None:
+    """In a thread of its own, whose end it waits for."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", "tcp", FAR, SHUT)
+    ground.load()
+    thread = threading.Thread(target=ground.sweep.run)
+    thread.start()
+    try:
+        ground.sweep.wake()
+        with pytest.raises(ConnectionResetError):
+            ground.accepted().recv(1)
+        await_that("the report", lambda: ground.sweep.last.reported == 1)
+    finally:
+        ground.sweep.end()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert [event.verdict for event in ground.events()] == [Verdict.DENIED]
