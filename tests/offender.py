@@ -164,6 +164,74 @@ def sendto(address, port):
     reached(lambda: socket.socket(family(address), socket.SOCK_DGRAM).sendto(b"x", (address, int(port))))
 
 
+def make_socket(kind, protocol=0):
+    """Make a socket and nothing else."""
+    families = {"raw": (socket.AF_INET, socket.SOCK_RAW), "raw6": (socket.AF_INET6, socket.SOCK_RAW)}
+    families |= {"packet": (socket.AF_PACKET, socket.SOCK_DGRAM), "ping": (socket.AF_INET, socket.SOCK_DGRAM)}
+    socket.socket(*families[kind], int(protocol))
+
+
+def ping(address):
+    """Send an ICMP echo request by a raw socket, as ping does."""
+    version6 = ":" in address
+    protocol = socket.IPPROTO_ICMPV6 if version6 else socket.IPPROTO_ICMP
+    request = struct.pack("!BBHHH", 128, 0, 0, 1, 1) if version6 else struct.pack("!BBHHH", 8, 0, 0xF7FD, 1, 1)
+    socket.socket(family(address), socket.SOCK_RAW, protocol).sendto(request, (address, 0))
+
+
+def raw(address, protocol, port, rounds=1):
+    """Send packets of a protocol of one's own, all by one socket; the first four bytes are ports where it has them."""
+    sender, refused = socket.socket(family(address), socket.SOCK_RAW, int(protocol)), 0
+    for _ in range(int(rounds)):
+        try:
+            sender.sendto(struct.pack("!HH", 1, int(port)) + bytes(8), (address, 0))
+        except PermissionError:
+            refused += 1
+    if refused:
+        raise PermissionError
+
+
+def send_again(address, port, rounds):
+    """One socket sends to one address so many times."""
+    sender, refused = socket.socket(family(address), socket.SOCK_DGRAM), 0
+    for _ in range(int(rounds)):
+        try:
+            sender.sendto(b"x", (address, int(port)))
+        except PermissionError:
+            refused += 1
+    print(refused)
+
+
+def talk(address, port):
+    """Connect a stream, and send what comes on standard input; a line tells how each went."""
+    peer = socket.create_connection((address, int(port)), timeout=10)
+    peer.settimeout(2)
+    print("connected", flush=True)
+    for line in sys.stdin:
+        try:
+            peer.sendall(line.encode())
+            print(peer.recv(100).decode().strip() or "closed", flush=True)
+        except OSError as e:
+            print(errno.errorcode.get(e.errno, "silence"), flush=True)
+
+
+def serve(address, port, kind):
+    """Answer one client as long as it speaks: a stream whose listener closes once it has come, or datagrams."""
+    if kind == "udp":
+        server = socket.socket(family(address), socket.SOCK_DGRAM)
+        server.bind((address, int(port)))
+        print("ready", flush=True)
+        while True:
+            data, client = server.recvfrom(100)
+            server.sendto(data, client)
+    listener = socket.create_server((address, int(port)), family=family(address))
+    print("ready", flush=True)
+    client, _ = listener.accept()
+    listener.close()
+    while data := client.recv(100):
+        client.sendall(data)
+
+
 def unix(path):
     """Connect to the socket beside the file."""
     socket.socket(socket.AF_UNIX).connect(os.path.join(os.path.dirname(path), "s"))
@@ -262,6 +330,12 @@ DEEDS = {
     "tcp": tcp,
     "udp": udp,
     "sendto": sendto,
+    "make-socket": make_socket,
+    "ping": ping,
+    "raw": raw,
+    "send-again": send_again,
+    "talk": talk,
+    "serve": serve,
     "unix": unix,
     "socketcall": socketcall,
     "storm": storm,

@@ -21,7 +21,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "data rule": ("who", "read-write", "read-only", "mode"),
         "data object": ("volume", "path", "layer"),
         "network section": ("internal", "rules"),
-        "network rule": ("who", "connect", "mode"),
+        "network rule": ("who", "connect", "sockets", "mode"),
         "destination": ("network", "container", "cidr", "host", "except", "ports"),
     }
 )

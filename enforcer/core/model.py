@@ -9,33 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from enforcer.core.enums import (
-    READ_ONLY as READ_ONLY,
-)
-from enforcer.core.enums import (
-    READ_WRITE as READ_WRITE,
-)
-from enforcer.core.enums import (
-    Access as Access,
-)
-from enforcer.core.enums import (
-    Hook as Hook,
-)
-from enforcer.core.enums import (
-    Kind as Kind,
-)
-from enforcer.core.enums import (
-    Mechanism as Mechanism,
-)
-from enforcer.core.enums import (
-    Mode as Mode,
-)
-from enforcer.core.enums import (
-    Sockets as Sockets,
-)
-from enforcer.core.enums import (
-    Verdict as Verdict,
-)
+from enforcer.core.enums import READ_ONLY, READ_WRITE, Access, Hook, Kind, Mechanism, Mode, Sockets, Verdict
+
+__all__ = ["READ_ONLY", "READ_WRITE", "Access", "Hook", "Kind", "Mechanism", "Mode", "Sockets", "Verdict"]
 
 Prefix = IPv4Network | IPv6Network
 

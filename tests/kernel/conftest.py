@@ -128,12 +128,17 @@ class World:
         """The file f of a volume."""
         return str(self.directory / where / "f")
 
-    def do(self, who: str, deed: str, *arguments: str) -> Seen:
+    def command(self, who: str, deed: str, *arguments: str, namespace: str = "") -> list[str]:
+        """What has a process in a container's cgroup do something, in a network namespace of that name."""
+        procs = self.cgroups.root / self.parent.lstrip("/") / who / "cgroup.procs"
+        inside = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
+        return [*inside, sys.executable, "-I", "-S", str(OFFENDER), str(procs), deed, *arguments]
+
+    def do(self, who: str, deed: str, *arguments: str, namespace: str = "") -> Seen:
         """Have a process in a container's cgroup do something, and tell what came of it."""
         before = self.maps.counts()
         self.read()
-        procs = self.cgroups.root / self.parent.lstrip("/") / who / "cgroup.procs"
-        command = [sys.executable, "-I", "-S", str(OFFENDER), str(procs), deed, *arguments]
+        command = self.command(who, deed, *arguments, namespace=namespace)
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         after = self.maps.counts()
         rise = {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
