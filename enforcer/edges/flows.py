@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Container, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -47,10 +47,11 @@ _ROUNDS = 4
 
 @dataclass(frozen=True)
 class Flow:
-    """A connection that its owner has opened. Addresses are textual, IPv4-mapped ones as IPv4; ``protocol`` is an IPPROTO number.
+    """A connection. Addresses are textual, IPv4-mapped ones as IPv4; ``protocol`` is an IPPROTO number.
 
-    ``cgroup``: where the socket was made, the kernel's word for whose it is; ``inode`` by which /proc/PID/fd names it, 0 if no
-    process holds it any more; ``cookie`` tells it from every other socket of its namespace, ever; ``uid`` as the host sees it.
+    ``opened``: its owner has; else the other side. ``cgroup``: where the socket was made, the kernel's word for whose it is.
+    ``inode``: by which /proc/PID/fd names it, 0 if no process holds it any more. ``cookie``: its number in the kernel, which
+    its programs know too, and which is never given again. ``uid`` is as the host sees it.
     """
 
     protocol: int
@@ -62,16 +63,17 @@ class Flow:
     inode: int
     cookie: int
     uid: int
+    opened: bool
     key: bytes
     """By which the kernel finds it: family and struct inet_diag_sockid."""
 
 
 class _Socket(NamedTuple):
-    """One of the kernel's answers. ``began``: this side opened it; None if that cannot be told."""
+    """One of the kernel's answers. ``sure``: it tells who opened it."""
 
     flow: Flow
-    state: int
-    began: bool | None
+    listens: bool
+    sure: bool
 
 
 class Flows:
@@ -106,19 +108,19 @@ class Flows:
     ) -> None:
         self._socket.close()
 
-    def opened_by(self, cgroups: Container[int]) -> list[Flow]:
-        """The connections that sockets of these cgroups (ids) have opened; none that they have accepted. Raises ``EdgeError``.
+    def of(self, cgroups: Container[int]) -> list[Flow]:
+        """The connections of the sockets that were made in these cgroups (ids). Raises ``EdgeError``, ``HostError``.
 
         TCP tells which side began by what it counts: the SYN is acknowledged as a byte that was never sent as data. Where that
-        is not to be had, an own port on which the same cgroups listen has been connected to. A connected UDP socket is always
-        one that has connected.
+        is not to be had, an own port on which the same cgroups listen has been connected to. A connected UDP socket is one
+        that has connected.
         """
         found: list[Flow] = []
         for protocol in PROTOCOLS:
             sockets = [s for family in (socket.AF_INET, socket.AF_INET6) for s in self._list(family, protocol)]
             sockets = [s for s in sockets if s.flow.cgroup in cgroups]
-            heard = {(s.flow.local_port, s.flow.local) for s in sockets if s.state == SS_LISTEN}
-            found += [s.flow for s in sockets if s.state != SS_LISTEN and _began(s, heard)]
+            heard = {(s.flow.local, s.flow.local_port) for s in sockets if s.listens}
+            found += [s.flow if s.sure else _guessed(s.flow, heard) for s in sockets if not s.listens]
         return found
 
     def cut(self, flow: Flow) -> str:
@@ -201,11 +203,9 @@ def _ended(body: memoryview, *, changed: bool) -> None:
         raise InterruptedError
 
 
-def _began(found: _Socket, heard: Container[tuple[int, str]]) -> bool:
-    if found.began is not None:
-        return found.began
-    port, local = found.flow.local_port, found.flow.local
-    return not any((port, address) in heard for address in (local, "0.0.0.0", "::"))  # noqa: S104 -- what was bound, not a bind
+def _guessed(flow: Flow, heard: Container[tuple[str, int]]) -> Flow:
+    local = (flow.local, "0.0.0.0", "::")  # noqa: S104 -- what was bound, not a bind
+    return replace(flow, opened=not any((address, flow.local_port) in heard for address in local))
 
 
 def _socket(protocol: int, message: bytes) -> _Socket:
@@ -217,6 +217,7 @@ def _socket(protocol: int, message: bytes) -> _Socket:
         raise HostError(
             "the kernel does not tell whose a socket is: INET_DIAG_CGROUP_ID, Linux 5.9 with CONFIG_CGROUP_BPF"
         )
+    opened = _opened(protocol, state, waiting, attributes.get(_INFO, b""))
     flow = Flow(
         protocol=protocol,
         address=_text(family, destination),
@@ -227,13 +228,14 @@ def _socket(protocol: int, message: bytes) -> _Socket:
         inode=inode,
         cookie=int.from_bytes(cookie, "little"),
         uid=uid,
+        opened=bool(opened),
         key=bytes((family,)) + key,
     )
-    return _Socket(flow, state, _direction(protocol, state, waiting, attributes.get(_INFO, b"")))
+    return _Socket(flow, listens=state == SS_LISTEN, sure=opened is not None)
 
 
-def _direction(protocol: int, state: int, waiting: int, info: bytes) -> bool | None:
-    """Did this side begin? None if the numbers do not tell: an old kernel, or the socket was at work while they were read."""
+def _opened(protocol: int, state: int, waiting: int, info: bytes) -> bool | None:
+    """Has this side opened it? None if the numbers do not tell: an old kernel, or the socket was at work while they were read."""
     if protocol in (UDP, UDPLITE) or state == SS_SYN_SENT:
         return True
     if protocol != TCP or len(info) < _TCP_INFO.size:

@@ -23,7 +23,7 @@ from enforcer.core.decide import NetJudgement, judge_net
 from enforcer.core.model import Access, Container, Hook, Mechanism, Verdict
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.cgroup import Cgroups
-from enforcer.edges.flows import Flow, Flows
+from enforcer.edges.flows import TCP, Flow, Flows
 from enforcer.edges.procfs import Procfs
 from enforcer.errors import ContainerGone, EdgeError, EnforcerError
 from enforcer.runtime.facts import container_cgroup
@@ -31,6 +31,8 @@ from enforcer.runtime.queue import Queue
 from enforcer.runtime.reconcile import Snapshot
 
 log = logging.getLogger(__name__)
+
+_STATES = {Verdict.OBSERVED: 3, Verdict.DENIED: 4}  # enum enf_flow_state
 
 AGAIN_S = 1.0
 """A connect that was judged just before the change may not be listed yet: after this time it is looked once more."""
@@ -88,20 +90,32 @@ class Sweep:
         """What the last look could not do, and why."""
         return dict(self.last.failures)
 
+    def acquaint(self) -> None:
+        """Tell the kernel which connections others have opened to containers, before its programs judge their packets.
+
+        Nothing is cut or reported. Without it a server that no longer listens would be taken for a caller for a moment.
+        """
+        if snapshot := self._snapshot():
+            self._look_around(_Look(snapshot, self._maps.config().epoch, judging=False))
+
     def look(self) -> Swept:
         """Find, cut and report, once. What cannot be looked at or cut is in the answer, and the rest is done all the same."""
         snapshot = self._snapshot()
         if snapshot is None:
             return self.last
-        look, owners = _Look(snapshot, self._told), self._owners(snapshot)
-        of = {cgroup: owner for owner in owners for cgroup in owner.cgroups}
-        for pids in self._namespaces(owners).values():
-            self._look_at(pids, of, look)
+        look = _Look(snapshot, self._maps.config().epoch, before=self._told)
+        self._look_around(look)
         self._told = frozenset(look.told)
         for what, why in look.failures.items() - self.last.failures.items():
             log.error("%s: %s", what, why)
         self.last = Swept(dict(look.found), look.reported, look.failures)
         return self.last
+
+    def _look_around(self, look: _Look) -> None:
+        owners = self._owners(look.snapshot)
+        of = {cgroup: owner for owner in owners for cgroup in owner.cgroups}
+        for pids in self._namespaces(owners).values():
+            self._look_at(pids, of, look)
 
     def _owners(self, snapshot: Snapshot) -> list[_Owner]:
         """The containers that run, with their cgroups and processes as they are now."""
@@ -129,8 +143,9 @@ class Sweep:
         for pid in pids:
             try:
                 with Flows(pid) as flows:
-                    for flow in flows.opened_by(owners):
-                        self._judge(flows, flow, owners[flow.cgroup], look)
+                    for flow in flows.of(owners):
+                        if self._opened(flow, look) and look.judging:
+                            self._judge(flows, flow, owners[flow.cgroup], look)
                 return
             except ContainerGone:
                 continue  # this process has; another one may be in the namespace
@@ -139,11 +154,24 @@ class Sweep:
                 look.failures[f"connections of {names} older than the policy are not looked at"] = str(e)
                 return
 
+    def _opened(self, flow: Flow, look: _Look) -> bool:
+        """Is it an attempt of the container's? Kernel and sweep tell each other what only one of them has seen."""
+        if flow.protocol == TCP:
+            if (
+                not flow.opened
+            ):  # the kernel's egress can tell no better than by who listens, if it is older than its programs
+                self._maps.put_row("flows", _key(flow), abi.FlowValue(epoch=look.epoch, state=abi.FLOW_INBOUND))
+            return flow.opened
+        known = self._maps.row("flows", _key(flow), abi.FlowValue)  # was it written to before it connected?
+        return flow.opened and not (known and known.state == abi.FLOW_INBOUND)
+
     def _judge(self, flows: Flows, flow: Flow, owner: _Owner, look: _Look) -> None:
         image = look.snapshot.image
         judged = judge_net(image, subject=owner.subject, address=flow.address, protocol=flow.protocol, port=flow.port)
         if judged.verdict is Verdict.ALLOWED:
             return
+        # so that the kernel counts it no second time when it sends, were it only the reset
+        self._maps.put_row("refusals", _key(flow), abi.FlowValue(epoch=look.epoch, state=_STATES[judged.verdict]))
         told = (flows.namespace, flow.cookie, image.generation, judged.verdict)
         look.told.add(told)
         # before it is cut: the process that holds it may end of that
@@ -181,7 +209,9 @@ class _Look:
     """One look: what it goes by, and what it has found so far."""
 
     snapshot: Snapshot
-    before: Collection[_Told]
+    epoch: int
+    before: Collection[_Told] = ()
+    judging: bool = True
     told: set[_Told] = field(default_factory=set)
     found: Counter[Verdict] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
@@ -209,6 +239,12 @@ class _Owner:
     @cached_property
     def _holders(self) -> dict[int, int]:
         return {inode: pid for pid in self.pids for inode in self.procfs.sockets(pid)}
+
+
+def _key(flow: Flow) -> bytes:
+    key = abi.FlowKey(socket=flow.cookie, port=flow.port, protocol=flow.protocol)
+    key.address.bytes[:] = packed(flow.address)
+    return bytes(key)
 
 
 def _record(generation: int, flow: Flow, owner: _Owner, judged: NetJudgement) -> abi.CEvent:

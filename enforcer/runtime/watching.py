@@ -67,6 +67,13 @@ class Tables(Maps):
         """Whose a cgroup is."""
         return self._subjects.get(cgroup)
 
+    def row(self, name: str, key: bytes, kind: type[abi.S]) -> abi.S | None:
+        """Only a kernel remembers flows."""
+        return None
+
+    def put_row(self, name: str, key: bytes, value: abi.Record) -> None:
+        """Only a kernel asks for them."""
+
     def counts(self) -> dict[tuple[int, int, int, int, int, int, int], int]:
         """(subject, object, peer, class, access, verdict, hook) → violations since the agent started."""
         with self._lock:
