@@ -106,10 +106,17 @@ TRACEPOINT_HOLDS = (
     "shares its descriptors may have used it"
 )
 
-NETWORK_HOLDS = {
-    "what": "network rules: calls that connect or send, not packets: ICMP, SCTP, raw and packet sockets are not judged",
-    "why": "this version has no hook for them; Docker's own isolation of internal networks still holds",
+PACKET_HOLDS = (
+    "packet sockets: detection and punishment, not prevention: the process is killed once it has one; a process that shares "
+    "its descriptors may have used it"
+)
+
+PEERS: Mapping[int, str] = {
+    Reserved.HOST: "(host)",
+    Reserved.RAW_SOCKET: "(raw socket)",
+    Reserved.PACKET_SOCKET: "(packet socket)",
 }
+"""Destinations that are no container."""
 
 
 def object_name(found: ObjectId) -> str:
@@ -131,8 +138,7 @@ def violations(maps: Maps, snapshot: Snapshot) -> Counter[Violation]:
         elif kind == abi.EXTERNAL:
             found[Violation(who, action, network=state.network(thing) or "(none)")] += n
         else:
-            host = "(host)" if peer == Reserved.HOST else ""
-            where = host or state.container(peer) or state.network(thing) or "(unknown)"
+            where = PEERS.get(peer) or state.container(peer) or state.network(thing) or "(unknown)"
             found[Violation(who, action, destination=where)] += n
     return found
 
@@ -185,8 +191,8 @@ def degraded(snapshot: Snapshot, holds: tuple[Hold, ...], health: Health) -> lis
             )
         elif hold.hook == "open" and hold.mechanism is Mechanism.TRACEPOINT:
             found.append({"what": TRACEPOINT_HOLDS, "why": "; ".join(hold.missed)})
-    if snapshot.policy.net_rules or snapshot.policy.internal:
-        found.append(NETWORK_HOLDS)
+        elif hold.hook == "packet" and hold.mechanism is Mechanism.TRACEPOINT:
+            found.append({"what": PACKET_HOLDS, "why": "; ".join(hold.missed)})
     for parent, why in health.uncovered.items():
         found.append({"what": f"network rules do not hold for containers below cgroup {parent}", "why": why})
     found += [{"what": what, "why": why} for what, why in health.shortcomings.items()]
