@@ -21,6 +21,7 @@ COMMANDS = {
     "unload": "enforcer.cli.host:unload_command",
     "log": "enforcer.cli.log:log_command",
     "replay": "enforcer.cli.replay:replay_command",
+    "verify": "enforcer.cli.verify:verify_group",
 }
 
 
