@@ -40,7 +40,10 @@ class Tenant:
 
 
 def main() -> None:
-    """``connect tcp|udp ADDRESS PORT`` · ``listen ADDRESS PORT`` · ``accept`` · ``send NUMBER`` (of the flow, from 0)."""
+    """``connect tcp|udp ADDRESS PORT`` · ``listen ADDRESS PORT`` · ``accept`` · ``listen-no-more`` · ``send NUMBER``.
+
+    Flows have numbers from 0, in the order in which they were made.
+    """
     Path(sys.argv[1]).write_text("0")
     print("there", flush=True)
     flows: list[socket.socket] = []
@@ -59,6 +62,8 @@ def main() -> None:
                 listener.listen()
             elif verb == "accept":
                 flows.append(listener.accept()[0])
+            elif verb == "listen-no-more":
+                listener.close()
             elif verb == "send":
                 flows[int(rest[0])].send(b"x")
         except OSError as e:

@@ -4,124 +4,31 @@ their connections real ones; the policy in force is compiled as always, over tab
 from __future__ import annotations
 
 import ctypes
-import os
-import secrets
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
-from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from deploy.demo.namespace import Namespace, plug
 from deploy.demo.process import await_that
 from enforcer import abi
-from enforcer.core.event import Event, NetAttempt
-from enforcer.core.model import Access, Attachment, Container, Facts, Hook, Inode, Mechanism, Mode, Network, Verdict
-from enforcer.edges.cgroup import Cgroups
-from enforcer.edges.ecs import decode, encode
-from enforcer.runtime.queue import ROOM
-from enforcer.runtime.reconcile import Reconcile
-from enforcer.runtime.records import Records
+from enforcer.core.event import NetAttempt
+from enforcer.core.model import Access, Hook, Mechanism, Mode, Verdict
 from enforcer.runtime.report import counts
-from enforcer.runtime.state import State, StateFile
-from enforcer.runtime.sweep import Sweep
 from enforcer.runtime.watching import Tables
-from tests.edges.tenant import Tenant
-from tests.scenarios import policy
+from tests.edges.ground import FAR, FAR6, GRANT_NOTHING, OPEN, SHUT, Ground
 
-NEAR, FAR = "203.0.113.1", "203.0.113.2"
-NEAR6, FAR6 = "2001:db8::1", "2001:db8::2"
-OPEN, SHUT = 443, 444
-"""Ports at the far side: the table's policy grants alpha the first one."""
-
-GRANT_NOTHING = b"""
-version: 1
-mode: enforce
-containers: {alpha: {name: alpha}}
-network: {rules: [{who: alpha, connect: []}]}
-"""
 CAP_NET_ADMIN = 12
-
-
-class Ground:
-    """Two namespaces with a cable between them; containers in the near one, listeners in the far one; and a sweep."""
-
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
-        self._stack, self.maps, self.cgroups = stack, Tables(), Cgroups()
-        self.top = f"/enforcer-sweep-{os.getpid()}-{secrets.token_hex(3)}"
-        self._make_namespaces()
-        stack.callback(self.cgroups.remove, self.top)
-        self.cgroups.ensure(self.top)
-        self.reconcile = Reconcile(self.maps, StateFile(directory / "state"), State(), canary=Inode(1, 3))
-        self.sweep = Sweep(self.maps, lambda: self.reconcile.snapshot, self.cgroups)
-        self.records = Records(self.reconcile.at, self.maps, self.cgroups)
-        self.facts = Facts(networks={"ground": Network("n1", "ground", subnets=(ip_network("203.0.113.0/30"),))})
-        self.listeners = {
-            (kind, address, port): self._listener(kind, address, port)
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
-            for address in (FAR, FAR6)
-            for port in (OPEN, SHUT)
-        }
-
-    def _make_namespaces(self) -> None:
-        self.near, self.far = (Namespace(f"sweep{os.getpid()}{side}") for side in "nf")
-        for space in (self.near, self.far):
-            self._stack.callback(space.remove)
-            space.create()
-        pairs = ((f"{NEAR}/24", f"{FAR}/24"), (f"{NEAR6}/64", f"{FAR6}/64"))
-        plug((self.near, "eth0"), (self.far, "eth0"), pairs)
-        for space in (self.near, self.far):
-            space.assert_closed(("eth0",))
-
-    def _listener(self, kind: socket.SocketKind, address: str, port: int) -> socket.socket:
-        with self.far.entered():
-            made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-        self._stack.enter_context(made).bind((address, port))
-        if kind == socket.SOCK_STREAM:
-            made.listen()
-        return made
-
-    def container(self, name: str, nested: str = "") -> Tenant:
-        """A container that runs, known to the host's facts; its process is in a cgroup below its own if ``nested``."""
-        identity = secrets.token_hex(32)
-        place = f"{self.top}/{identity}"
-        for path in (place, f"{place}/{nested}") if nested else (place,):
-            self._stack.callback(self.cgroups.remove, path)
-            self.cgroups.ensure(path)
-        tenant = Tenant(self.near.name, self.cgroups.root / place.lstrip("/") / nested)
-        self._stack.callback(tenant.end)
-        made = Container(
-            identity, name, attachments=(Attachment("ground"),), pid=tenant.pid, cgroup=self.cgroups.id_of(place)
-        )
-        self.facts = replace(self.facts, containers={**self.facts.containers, identity: made})
-        return tenant
-
-    def load(self, text: bytes | None = None, **facts: object) -> None:
-        """Put a policy in force, the table's unless another is given."""
-        self.facts = replace(self.facts, **facts)  # type: ignore[arg-type]
-        self.reconcile.load(policy(text) if text else policy(), self.facts)
-
-    def accepted(self, address: str = FAR, port: int = SHUT) -> socket.socket:
-        """The far end of the next connection."""
-        return self._stack.enter_context(self.listeners[socket.SOCK_STREAM, address, port].accept()[0])
-
-    def events(self) -> list[Event]:
-        """What the records of the sweep say, once in the journal."""
-        found = [self.records.event(abi.decode(abi.CEvent, raw), 0) for raw in self.sweep.events.read(ROOM)]
-        lines = [decode(encode(event, 1)) for event in found if event]
-        return [event for event in lines if isinstance(event, Event)]
 
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Iterator[Ground]:
     """Without a way out; all that was made goes with the test."""
     with ExitStack() as stack:
-        yield Ground(tmp_path, stack)
+        yield Ground(tmp_path, stack, Tables())
 
 
 @pytest.mark.parametrize("address", [FAR, FAR6])
@@ -204,15 +111,11 @@ def test_a_grant_that_is_taken_away_ends_what_it_allowed(ground: Ground) -> None
 def test_answers_are_not_judged(ground: Ground) -> None:
     """What somebody else has opened to a container that may call nobody is none of a connect rule's business."""
     alpha = ground.container("alpha")
-    alpha.do("listen", NEAR, 8080)
-    with ground.far.entered():
-        caller = socket.create_connection((NEAR, 8080))
-    with caller:
-        alpha.do("accept")
-        ground.load(GRANT_NOTHING)
-        assert ground.sweep.look().found == {}
-        assert alpha.do("send", 0) == "ok"
-        assert caller.recv(1) == b"x"
+    caller = ground.served(alpha)
+    ground.load(GRANT_NOTHING)
+    assert ground.sweep.look().found == {}
+    assert alpha.do("send", 0) == "ok"
+    assert caller.recv(1) == b"x"
 
 
 def test_containers_in_one_namespace_have_each_their_own(ground: Ground) -> None:

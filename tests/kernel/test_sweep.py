@@ -1,0 +1,92 @@
+"""The sweep beside the kernel's own programs, all younger than the connections: each counted once, and answers go on."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.process import await_that
+from enforcer import abi
+from enforcer.core.model import Access, Hook, Verdict
+from enforcer.edges.bpf.source import Source, probes_directory
+from enforcer.runtime.probes import Probes
+from tests.edges.ground import FAR, GRANT_NOTHING, OPEN, SHUT, Ground
+
+
+class Held(Ground):
+    """The ground, over the maps of real probes, whose network programs hold it from ``hold`` on."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        pins = Path("/sys/fs/bpf") / f"enforcer-test-{os.getpid()}-{secrets.token_hex(3)}"
+        self.probes = Probes(pins, Source.of(probes_directory(), ""), instance=1)
+        stack.callback(self.probes.unload)
+        super().__init__(directory, stack, self.probes.maps)
+
+    def hold(self) -> None:
+        """Attach the network programs above the containers."""
+        assert all(hold.mechanism for hold in self.probes.cover(self.cgroups, [self.top]))
+
+    def counted(self, name: str) -> dict[tuple[int, ...], int]:
+        """What is counted of a container: (class, access, verdict, hook) → number."""
+        identity = next(i for i, c in self.facts.containers.items() if c.name == name)
+        subject = self.reconcile.at(0).state.ids.subject(identity)
+        return {key[3:]: n for key, n in self.maps.counts().items() if key[0] == subject}
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Held]:
+    """Nothing is attached yet."""
+    with ExitStack() as stack:
+        yield Held(tmp_path, stack)
+
+
+def test_an_old_connection_is_cut_and_counted_once(ground: Held) -> None:
+    """What the kernel sends as it is cut is no second attempt; the other side learns of it at the latest when it sends."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", "tcp", FAR, SHUT)
+    other = ground.accepted()
+    ground.load()
+    ground.hold()
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
+    assert alpha.do("send", 0) == "ECONNABORTED"
+    with pytest.raises(ConnectionResetError):
+        while other.send(b"x"):
+            other.recv(1)
+    assert ground.counted("alpha") == {(abi.INSIDE, Access.CONNECT, Verdict.DENIED, Hook.SWEEP): 1}
+
+
+def test_an_old_connection_that_is_only_watched_is_counted_once(ground: Held) -> None:
+    """It goes on, and what it sends is nothing new."""
+    watched = ground.container("watched")
+    watched.do("connect", "tcp", FAR, OPEN)
+    other = ground.accepted(port=OPEN)
+    ground.load()
+    ground.hold()
+    assert ground.sweep.look().found == {Verdict.OBSERVED: 1}
+    for _ in range(3):
+        assert watched.do("send", 0) == "ok"
+        assert other.recv(1) == b"x"
+    assert ground.counted("watched") == {(abi.INSIDE, Access.CONNECT, Verdict.OBSERVED, Hook.SWEEP): 1}
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_answers_on_old_connections_go_on(ground: Held, told: bool) -> None:
+    """A server that listens no longer, in a container that may call nobody: the kernel must be told, since it cannot know."""
+    alpha = ground.container("alpha")
+    caller = ground.served(alpha)
+    ground.load(GRANT_NOTHING)
+    if told:
+        ground.sweep.acquaint()
+    ground.hold()
+    alpha.do("send", 0)
+    if told:
+        assert caller.recv(1) == b"x"
+        assert ground.counted("alpha") == {}
+    else:
+        await_that("the refusal", lambda: bool(ground.counted("alpha")))
+        assert ground.counted("alpha") == {(abi.INSIDE, Access.CONNECT, Verdict.DENIED, Hook.EGRESS): 1}
