@@ -22,12 +22,13 @@ from enforcer.core.address import packed
 from enforcer.core.decide import NetJudgement, judge_net
 from enforcer.core.model import Access, Container, Hook, Mechanism, Verdict
 from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.flows import TCP, Flow, Flows
 from enforcer.edges.procfs import Procfs
 from enforcer.errors import ContainerGone, EdgeError, EnforcerError
 from enforcer.runtime.facts import container_cgroup
-from enforcer.runtime.queue import Queue
+from enforcer.runtime.queue import Joined, Queue
 from enforcer.runtime.reconcile import Snapshot
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Swept:
 
 
 class Sweep:
-    """Looks when it is woken, and once more soon after. ``events`` are its records, for the reader of rings.
+    """Looks when it is woken, and once more soon after. ``rings`` adds its records to those that are read.
 
     ``maps`` are for its thread alone; ``snapshot`` gives what is in force. A flow is reported once for each load of the policy.
     """
@@ -65,6 +66,10 @@ class Sweep:
         self._told: frozenset[_Told] = frozenset()
         self.events = Queue()
         self.last = Swept()
+
+    def rings(self, others: Rings) -> Rings:
+        """Those records, and the sweep's."""
+        return Rings(Joined(others.events, self.events), others.attempts)
 
     def wake(self) -> None:
         """What is in force has changed: look. Any thread may call it; it returns at once."""
