@@ -26,25 +26,29 @@ static __always_inline void enf_count(const struct enf_count_key *key)
 		enf_lose(k.subject, ENF_LOST_COUNTS);
 }
 
-static __always_inline void enf_fill(struct enf_event *e, u32 subject, u8 hook, u8 mechanism)
+/* by_task: the current task is who tries; a packet may leave or come while any other runs. */
+static __always_inline void enf_fill(const int by_task, struct enf_event *e, u32 subject, u8 hook, u8 mechanism)
 {
-	u64 ids = bpf_get_current_pid_tgid();
+	u64 ids;
 
 	__builtin_memset(e, 0, __builtin_offsetof(struct enf_event, path));
 	e->ts_ns = bpf_ktime_get_boot_ns();
-	e->cgroup_id = bpf_get_current_cgroup_id();
 	e->subject = subject;
 	e->count = 1;
+	e->hook = hook;
+	e->mechanism = mechanism;
+	if (!by_task)
+		return;
+	ids = bpf_get_current_pid_tgid();
 	e->pid = ids >> 32;
 	e->tid = (u32)ids;
 	e->uid = (u32)bpf_get_current_uid_gid();
-	e->hook = hook;
-	e->mechanism = mechanism;
+	e->cgroup_id = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 }
 
 /* A record with all that is common to every hook, or 0 if the ring is full, which is counted. */
-static __always_inline struct enf_event *enf_begin(u32 subject, u32 generation, u8 hook, u8 mechanism)
+static __always_inline struct enf_event *enf_begin_by(const int by_task, u32 subject, u32 generation, u8 hook, u8 mechanism)
 {
 	struct enf_event *e = events.ringbuf_reserve(sizeof(*e));
 
@@ -52,9 +56,14 @@ static __always_inline struct enf_event *enf_begin(u32 subject, u32 generation, 
 		enf_lose(subject, hook == ENF_HOOK_BORN ? ENF_LOST_UNJUDGED : ENF_LOST_RING);
 		return 0;
 	}
-	enf_fill(e, subject, hook, mechanism);
+	enf_fill(by_task, e, subject, hook, mechanism);
 	e->generation = generation;
 	return e;
+}
+
+static __always_inline struct enf_event *enf_begin(u32 subject, u32 generation, u8 hook, u8 mechanism)
+{
+	return enf_begin_by(1, subject, generation, hook, mechanism);
 }
 
 /* The same for an attempt that something else refused, in the other ring. */
@@ -66,7 +75,7 @@ static __always_inline struct enf_event *enf_attempts_begin(u32 subject)
 		enf_lose(subject, ENF_LOST_UNJUDGED);
 		return 0;
 	}
-	enf_fill(e, subject, ENF_HOOK_REFUSED, ENF_BY_MOUNT);
+	enf_fill(1, e, subject, ENF_HOOK_REFUSED, ENF_BY_MOUNT);
 	e->generation = enf_generation();
 	return e;
 }
