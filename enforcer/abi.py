@@ -15,6 +15,7 @@ from enforcer.errors import AbiError
 
 ABI = 4
 DOCKER_ID = 64
+DNS_NAME = 128
 COMM = 16
 PATH = 512
 MAX_RANGES = 15
@@ -101,6 +102,7 @@ class NetSubject(Record):
     _fields_ = (
         ("profile", c_uint32),
         ("home", c_uint32),
+        ("scope", c_uint32),
         ("regime", c_uint8),
         ("mode", c_uint8),
         ("sockets", c_uint8),
@@ -160,6 +162,12 @@ class MemberKey(Record):
     """struct enf_member_key"""
 
     _fields_ = (("generation", c_uint32), ("subject", c_uint32), ("network", c_uint32))
+
+
+class NameKey(Record):
+    """struct enf_name_key"""
+
+    _fields_ = (("generation", c_uint32), ("scope", c_uint32), ("name", c_uint8 * DNS_NAME))
 
 
 class FlowKey(Record):

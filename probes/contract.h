@@ -12,112 +12,13 @@
 
 #define ENF_ABI 4                /* raised with every change of a layout below; pins of another ABI are not adopted */
 
-enum enf_access { ENF_READ = 1, ENF_WRITE = 2, ENF_EXEC = 4, ENF_CONNECT = 8, ENF_TRACE = 16 };
-enum enf_mode { ENF_MONITOR = 0, ENF_ENFORCE = 1 };
-enum enf_verdict { ENF_ALLOWED = 0, ENF_OBSERVED = 1, ENF_DENIED = 2, ENF_KILLED = 3 };
-
-enum enf_mechanism {
-	ENF_BY_LSM = 1,
-	ENF_BY_FMOD_RET = 2,
-	ENF_BY_TRACEPOINT = 3,
-	ENF_BY_CGROUP = 4,
-	ENF_BY_NFT = 5,
-	ENF_BY_AUDIT = 6,
-	ENF_BY_SWEEP = 7,
-	ENF_BY_MOUNT = 8,        /* a read-only mount or the file's own mode had refused before any hook of ours */
-	ENF_BY_FEXIT = 9,        /* observes what a kernel function returned */
-};
-
-enum enf_hook {
-	ENF_HOOK_OPEN = 1,
-	ENF_HOOK_UNIX = 2,       /* connect to a unix socket that is a protected file (docker.sock) */
-	ENF_HOOK_REFUSED = 3,    /* an open that something else refused: the agent judges the attempt from its path */
-	ENF_HOOK_CONNECT4 = 4,
-	ENF_HOOK_CONNECT6 = 5,
-	ENF_HOOK_SENDMSG4 = 6,
-	ENF_HOOK_SENDMSG6 = 7,
-	ENF_HOOK_BORN = 8,       /* a container's cgroup appeared; no judgement */
-	ENF_HOOK_DIED = 9,
-	ENF_HOOK_CREATE = 10,
-	ENF_HOOK_MKDIR = 11,
-	ENF_HOOK_MKNOD = 12,
-	ENF_HOOK_SYMLINK = 13,
-	ENF_HOOK_LINK = 14,
-	ENF_HOOK_UNLINK = 15,
-	ENF_HOOK_RMDIR = 16,
-	ENF_HOOK_RENAME = 17,
-	ENF_HOOK_SETATTR = 18,   /* chmod, chown, utimes, truncate */
-	ENF_HOOK_SETXATTR = 19,  /* set or remove an extended attribute or an ACL */
-	ENF_HOOK_RECEIVE = 20,   /* an open file comes over a unix socket or by pidfd_getfd */
-	ENF_HOOK_TRACE = 21,     /* ptrace, process_vm_readv, /proc/PID/mem, pidfd_getfd on another's process */
-	ENF_HOOK_MOUNT = 22,     /* a filesystem that holds protected data is mounted anew */
-	ENF_HOOK_ESCAPE = 23,    /* a task leaves its container's cgroup */
-	ENF_HOOK_BPF = 24,       /* the agent's own maps, programs and links are reached for */
-	ENF_HOOK_EXEC = 25,      /* tracepoint: a program was started; the others see its open */
-	ENF_HOOK_IO_URING = 26,  /* tracepoint: its opens pass no system call */
-	ENF_HOOK_SOCKET = 27,    /* a raw or packet socket is made */
-	ENF_HOOK_EGRESS = 28,    /* a packet leaves that no call was judged for: ICMP, SCTP, raw, a flow older than the policy */
-	ENF_HOOK_SWEEP = 29,     /* the agent found an open flow that the policy does not allow */
-};
-
-enum enf_class {                 /* what a count is a count of */
-	ENF_CLASS_DATA = 1,      /* subject, object */
-	ENF_CLASS_EXTERNAL = 2,  /* subject, network that it would have left */
-	ENF_CLASS_INSIDE = 3,    /* subject, network and peer inside the subject's own networks */
-};
-
-enum enf_state { ENF_PENDING = 0, ENF_ARMED = 1 };
-
-enum enf_reserved {              /* subject ids with a fixed meaning; the agent hands out ids from ENF_FIRST_ID on */
-	ENF_NOBODY = 0,
-	ENF_UNNAMED = 1,         /* born without a prepared subject: no row, so no protected object */
-	ENF_HOST = 2,            /* as the peer of a connection: the host's own address on a bridge */
-	ENF_CANARY = 3,          /* the self-test's scratch cgroup */
-	ENF_RAW_SOCKET = 4,      /* as the peer: what no address tells, since a raw socket writes any */
-	ENF_PACKET_SOCKET = 5,   /* the same for sockets below or beside IP */
-	ENF_FIRST_ID = 16,
-};
-
-enum enf_special {               /* object ids that no rule can grant; 3 is the canary's file */
-	ENF_TOO_DEEP = 1,        /* more than ENF_MAX_DEPTH directories below the root of a protected filesystem */
-	ENF_DETACHED = 2,        /* a file that the kernel holds without its directory (open by handle) */
-	ENF_DEVICE = 4,          /* a block device, or a new mount, of a filesystem that holds protected data */
-	ENF_PROCESS = 5,         /* a process of another subject, or of the host; `peer` says whose */
-	ENF_CGROUP = 6,          /* a cgroup that is not the subject's own */
-	ENF_OWN = 7,             /* the agent's own files, maps, programs and links; denied in monitor mode too */
-	ENF_JOURNAL = 9,         /* the agent's journal: a log shipper may read it, nobody may write; in monitor mode too */
-	ENF_IO_URING = 8,        /* an io_uring, where opens are judged by system calls */
-};
-
-enum enf_guarded { ENF_GUARD_MAP = 1, ENF_GUARD_PROGRAM = 2, ENF_GUARD_LINK = 3 };
-
-enum enf_cause {                 /* why a counted violation has no record */
-	ENF_LOST_RING = 1,       /* the ring was full */
-	ENF_LOST_COUNTS = 2,     /* the counts map was full: the violation is counted here only */
-	ENF_SUPPRESSED_BUDGET = 3,
-	ENF_SUPPRESSED_REPEAT = 4,
-	ENF_LOST_UNJUDGED = 5,   /* a record that was no counted violation (REFUSED, BORN) found the ring full */
-	ENF_LOST_JOURNAL = 6,    /* written by the agent: the record was read, but the disk refused it */
-	ENF_LOST_UNREADABLE = 8, /* written by the agent: the record is not what this header says */
-	ENF_LOST_SUBJECTS = 7,   /* the subjects map was full: a new cgroup is not governed; never silent */
-};
+#include "enums.h"
 
 #define ENF_PATH_CUT 0x8000
 #define ENF_EARLIER 0            /* as the hook of a count: the sum of what earlier builds counted; no program writes such a key */
 #define ENF_EARLIER_CAUSE 256    /* the same as a bit of the cause of a loss */
 
-enum enf_target { ENF_TO_NETWORK = 1, ENF_TO_SUBJECT = 2 };   /* what a connection may be granted to, CIDRs aside */
-
-enum enf_regime { ENF_FREE = 0, ENF_GOVERNED = 1, ENF_QUARANTINED = 2 };
-enum enf_sockets { ENF_SOCKET_ICMP = 1, ENF_SOCKET_RAW = 2, ENF_SOCKET_PACKET = 4 };   /* raw ones for ICMP, other raw ones, others */
-
-enum enf_flow_state {
-	ENF_FLOW_INBOUND = 1,    /* the other side began: answers are free */
-	ENF_FLOW_ALLOWED = 2,    /* these three hold for one epoch */
-	ENF_FLOW_OBSERVED = 3,
-	ENF_FLOW_DENIED = 4,     /* counted once; what it sends again is a packet more, no attempt more */
-};
-
+#define ENF_DNS_NAME 128         /* bytes of a name in a query that are looked at; a longer one is nobody's here */
 #define ENF_DOCKER_ID 64         /* a container id as Docker writes it: 64 hex digits */
 #define ENF_COMM 16              /* TASK_COMM_LEN */
 #define ENF_NAME 256             /* NAME_MAX + 1: a component is kept whole */
@@ -182,6 +83,7 @@ struct enf_net_key {             /* map `net_subjects`: this → struct enf_net_
 struct enf_net_subject {
 	u32 profile;             /* containers with the same network grants share a profile */
 	u32 home;                /* network id that an external attempt is counted for */
+	u32 scope;               /* whose names it may ask Docker's resolver for (map `names`); 0: any */
 	u8  regime;              /* enum enf_regime */
 	u8  mode;
 	u8  sockets;             /* enum enf_sockets bits */
@@ -240,6 +142,12 @@ struct enf_member_key {          /* map `members`: this → u32 1 */
 	u32 network;
 };
 
+struct enf_name_key {            /* map `names`: this → u32 1; a name that Docker's resolver answers by itself */
+	u32 generation;
+	u32 scope;               /* a set of networks */
+	char name[ENF_DNS_NAME]; /* as in a query: a length before each label, 0 at the end, 0 after it */
+};
+
 struct enf_flow_key {            /* LRU maps `flows` and `refusals`: this → struct enf_flow_value */
 	u64 socket;              /* the socket's cookie; for a TCP answer that has no socket yet: subject << 32 | own port */
 	struct enf_address address;  /* the other side's */
@@ -292,7 +200,7 @@ struct enf_event {               /* one record of the ring */
 	u16 path_len;            /* bytes used in path; the top bit says that its upper end is missing */
 	struct enf_address address;
 	char comm[ENF_COMM];
-	char path[ENF_PATH];     /* components leaf first; REFUSED: the path as the program gave it; BORN: the docker id */
+	char path[ENF_PATH];     /* components leaf first; REFUSED: the path as the program gave it; BORN: the docker id; NAME: the name */
 };
 
 #endif

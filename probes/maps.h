@@ -17,6 +17,8 @@ BPF_TABLE("hash", struct enf_member_key, u32, members, 65536);
 BPF_F_TABLE("lpm_trie", struct enf_cidr_key, struct enf_ports, cidrs, 262144, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct enf_subnet_key, u32, subnets, 8192, BPF_F_NO_PREALLOC);
 
+BPF_F_TABLE("hash", struct enf_name_key, u32, names, 131072, BPF_F_NO_PREALLOC);
+
 /* Flows that were judged. What is refused has a map of its own: a storm of refusals must not push lawful flows out. */
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, flows, 131072);
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, refusals, 16384);

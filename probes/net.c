@@ -1,22 +1,5 @@
 /* Outbound connections, judged by who holds the destination's address. */
 
-static __always_inline bool enf_v4(const struct enf_address *a)
-{
-	const u32 *w = (const u32 *)a->bytes;
-
-	return !w[0] && !w[1] && w[2] == bpf_htonl(0xffff);
-}
-
-/* Loopback, and the unspecified address, which connects to loopback. */
-static __always_inline bool enf_loopback(const struct enf_address *a)
-{
-	const u32 *w = (const u32 *)a->bytes;
-
-	if (enf_v4(a))
-		return a->bytes[12] == 127 || !w[3];
-	return !w[0] && !w[1] && !w[2] && (!w[3] || w[3] == bpf_htonl(1));
-}
-
 struct enf_flow {                /* what a task tries: a socket and another side */
 	struct enf_address to;
 	u64 socket;              /* see struct enf_flow_key */
@@ -74,10 +57,10 @@ static __always_inline void enf_blame(struct enf_count_key *k, u32 generation, u
 	k->peer = e ? e->subject : 0;
 }
 
-static __always_inline void enf_net_record(const struct enf_count_key *k, u32 generation, u8 mode, const struct enf_flow *f,
-					   u8 mechanism)
+static __always_inline void enf_net_record(const int by_task, const struct enf_count_key *k, u32 generation, u8 mode,
+					   const struct enf_flow *f, u8 mechanism)
 {
-	struct enf_event *e = enf_begin(k->subject, generation, k->hook, mechanism);
+	struct enf_event *e = enf_begin_by(by_task, k->subject, generation, k->hook, mechanism);
 
 	if (!e)
 		return;
@@ -131,8 +114,8 @@ static __always_inline void enf_remember(const struct enf_flow_key *key, u32 epo
 }
 
 /* An attempt that was not made before: judged, and counted and recorded unless it is allowed. */
-static __always_inline enum enf_verdict enf_judge_flow(const struct enf_subject *s, u32 generation, struct enf_net_subject n,
-						       const struct enf_flow *f)
+static __always_inline enum enf_verdict enf_judge_flow(const int by_task, const struct enf_subject *s, u32 generation,
+						       struct enf_net_subject n, const struct enf_flow *f)
 {
 	struct enf_endpoint_key key = {.address = f->to, .generation = generation};
 	struct enf_count_key count = {.subject = s->id, .access = ENF_CONNECT, .hook = f->hook};
@@ -150,12 +133,12 @@ static __always_inline enum enf_verdict enf_judge_flow(const struct enf_subject 
 		return ENF_ALLOWED;
 	enf_blame(&count, generation, n.home, e, f);
 	enf_count(&count);
-	enf_net_record(&count, generation, n.mode, f, ENF_BY_CGROUP);
+	enf_net_record(by_task, &count, generation, n.mode, f, ENF_BY_CGROUP);
 	return count.verdict;
 }
 
 /* The answer to an attempt by a governed subject. A socket that tries the same again makes no new attempt. */
-static __always_inline enum enf_verdict enf_answer_flow(const struct enf_subject *s, struct enf_config *c,
+static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const struct enf_subject *s, struct enf_config *c,
 							struct enf_net_subject n, const struct enf_flow *f)
 {
 	struct enf_flow_key key = enf_key_of(f);
@@ -164,7 +147,7 @@ static __always_inline enum enf_verdict enf_answer_flow(const struct enf_subject
 
 	if (state)
 		return state == ENF_FLOW_DENIED ? ENF_DENIED : ENF_ALLOWED;
-	verdict = enf_judge_flow(s, c->generation, n, f);
+	verdict = enf_judge_flow(by_task, s, c->generation, n, f);
 	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
 	enf_remember(&key, c->epoch, state);
 	return verdict;
@@ -177,10 +160,14 @@ static __always_inline int enf_answer_net(const struct enf_flow *f)
 	struct enf_config *c = enf_live();
 	struct enf_net_subject n;
 
-	if (!s || !c || enf_loopback(&f->to))
+	if (!s || !c)
 		return 1;
 	n = enf_stands(c->generation, s->id);
-	return n.regime == ENF_FREE || enf_answer_flow(s, c, n, f) != ENF_DENIED;
+	if (n.scope && f->protocol != 17 && enf_to_resolver(&f->to))  /* over TCP no query can be told from another */
+		return enf_refuse_name(1, s->id, c->generation, n, 0, 0, f->protocol) != ENF_DENIED;
+	if (enf_loopback(&f->to))
+		return 1;
+	return n.regime == ENF_FREE || enf_answer_flow(1, s, c, n, f) != ENF_DENIED;
 }
 
 static __always_inline int enf_to_v4(struct bpf_sock_addr *ctx, u8 hook)

@@ -31,7 +31,7 @@ static __always_inline enum enf_verdict enf_answer_socket(const struct enf_subje
 	if (count.verdict == ENF_DENIED && mechanism == ENF_BY_TRACEPOINT)
 		count.verdict = ENF_KILLED;
 	enf_count(&count);
-	enf_net_record(&count, generation, n.mode, &nowhere, mechanism);
+	enf_net_record(1, &count, generation, n.mode, &nowhere, mechanism);
 	return count.verdict;
 }
 
@@ -68,6 +68,7 @@ ENF_SECURITY(enf_socket_create, enf_judge_family, 0, 3)
 
 struct enf_packet {
 	struct enf_flow flow;
+	u32 content;             /* where what follows the ports starts, for UDP */
 	u16 own_port;
 	u8 flags;                /* of TCP */
 };
@@ -128,6 +129,7 @@ static __always_inline bool enf_read(struct __sk_buff *skb, bool leaves, struct 
 		return false;
 	p->flow.port = bpf_ntohs(ports[leaves]);
 	p->own_port = bpf_ntohs(ports[!leaves]);
+	p->content = at + 8;
 	return protocol != ENF_TCP || bpf_skb_load_bytes(skb, at + 13, &p->flags, 1) >= 0;
 }
 
@@ -219,12 +221,14 @@ int enf_egress(struct __sk_buff *skb)
 		enf_count_packet(n.home);
 		return 0;
 	}
+	if (n.scope && p.flow.protocol == ENF_UDP && enf_to_resolver(&p.flow.to))
+		return enf_answer_name_query(skb, p.content, s, c->generation, n) != ENF_DENIED;
 	if (enf_loopback(&p.flow.to) && s->id != ENF_CANARY)
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
 	if (n.regime != ENF_QUARANTINED && p.flow.protocol == ENF_TCP && enf_began_there(skb, s, c->epoch, &p))
 		return 1;
-	if (enf_answer_flow(s, c, n, &p.flow) != ENF_DENIED)
+	if (enf_answer_flow(0, s, c, n, &p.flow) != ENF_DENIED)
 		return 1;
 	enf_count_packet(n.home);
 	return 0;

@@ -16,6 +16,7 @@ from enforcer.core.image import (
     Endpoint,
     EndpointKey,
     MemberKey,
+    NameKey,
     NetKey,
     NetRowKey,
     NetSubject,
@@ -29,6 +30,7 @@ from enforcer.core.image import (
     subnet_key,
 )
 from enforcer.core.model import Facts, Mode, Policy
+from enforcer.core.names import names_on
 from enforcer.core.ports import fit
 from enforcer.core.prefixes import spread
 from enforcer.core.reach import HOST, Reach, Standings, stand
@@ -61,6 +63,7 @@ def compile_net(policy: Policy, facts: Facts, ids: Ids, generation: int) -> NetP
             Table.ENDPOINTS: places.endpoints,
             Table.SUBNETS: places.subnets,
             Table.MEMBERS: _members(facts, ids, generation),
+            Table.NAMES: _names(facts, standings, ids, generation),
         },
         _reasons(facts, standings, ids),
         (*standings.warnings, *grants.warnings, *places.warnings),
@@ -85,9 +88,21 @@ def _net_subjects(
         profile = ids.profile(standing.reach.content) if standing.governed else 0
         home = ids.network(standing.home) if standing.home else 0
         regime = Regime.QUARANTINED if container in facts.quarantined else Regime(standing.governed)
-        value = NetSubject(profile, home, int(regime), int(standing.mode), int(standing.sockets))
+        scope = ids.profile(standing.scope) if standing.scope else 0
+        value = NetSubject(profile, home, int(regime), int(standing.mode), int(standing.sockets), scope)
         rows[NetKey(generation, ids.subject(container))] = value
     return rows
+
+
+def _names(facts: Facts, standings: Standings, ids: Ids, generation: int) -> dict[NameKey, int]:
+    scopes = {s.scope: s.networks for s in standings.of.values() if s.scope}
+    on = names_on(facts) if scopes else {}
+    return {
+        NameKey(generation, ids.profile(scope), name): 1
+        for scope, networks in scopes.items()
+        for network in networks
+        for name in on.get(network, ())
+    }
 
 
 def _members(facts: Facts, ids: Ids, generation: int) -> dict[MemberKey, int]:

@@ -136,6 +136,14 @@ def judge_socket(image: Image, *, subject: int, socket: str, protocol: int) -> N
     return NetJudgement(decide(granted, Access.CONNECT, mode), False, entry.home, 0, False, mode, granted)
 
 
+def judge_name(image: Image, *, subject: int) -> NetJudgement:
+    """May ``subject`` ask Docker's resolver for a name that is not on its networks? Not if it is confined to internal ones."""
+    entry = image.net_subjects.get(NetKey(image.generation, subject), _NO_ROW)
+    mode = Mode.ENFORCE if entry.regime == Regime.QUARANTINED else Mode(entry.mode)
+    granted = Access.NONE if entry.scope else Access.CONNECT
+    return NetJudgement(decide(granted, Access.CONNECT, mode), False, entry.home, 0, False, mode, granted)
+
+
 def _lets(image: Image, subject: int, entry: NetSubject, attempt: _Attempt) -> bool:
     match entry.regime:
         case Regime.FREE:

@@ -94,6 +94,7 @@ class Hook(enum.IntEnum):
     SOCKET = 27
     EGRESS = 28
     SWEEP = 29
+    NAME = 30
 
 
 class Kind(enum.StrEnum):

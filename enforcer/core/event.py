@@ -50,7 +50,8 @@ class NetAttempt:
 
     ``external``: the address is outside the container's networks; ``network`` is then the one that it would have left,
     else the one that the destination is on. ``peer`` is the container that holds the address, ``host`` that the host does.
-    ``socket``: the kind of socket (``raw``, ``packet``) that was to be made, by which any address can be reached: none is known.
+    ``socket``: the kind of socket (``raw``, ``packet``) that was to be made, by which any address can be reached: none is known;
+    ``resolver``: Docker's resolver was asked for a ``name`` (empty if it could not be read) that is not on the networks.
     """
 
     address: str
@@ -61,6 +62,8 @@ class NetAttempt:
     peer: str = ""
     host: bool = False
     socket: str = ""
+    resolver: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)

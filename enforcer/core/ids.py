@@ -31,6 +31,7 @@ class Reserved(enum.IntEnum):
     CANARY = 3
     RAW_SOCKET = 4
     PACKET_SOCKET = 5
+    OUTSIDE_NAME = 6
 
 
 class Special(enum.IntEnum):
@@ -154,7 +155,8 @@ class Ids:
 
 def allocate(ids: Ids, policy: Policy, facts: Facts) -> Ids:
     """``ids`` with a number for whatever ``core.compile`` will ask for and has none yet. What has one keeps it."""
-    reaches = {standing.reach.content for standing in stand(policy, facts).of.values() if standing.governed}
+    standings = stand(policy, facts).of.values()
+    reaches = {s.reach.content for s in standings if s.governed} | {s.scope for s in standings if s.scope}
     return ids.with_numbers(
         [
             *((Space.SUBJECT, container) for container in sorted(facts.containers)),

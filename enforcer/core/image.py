@@ -49,6 +49,7 @@ class Table(enum.StrEnum):
     ENDPOINTS = "endpoints"
     SUBNETS = "subnets"
     MEMBERS = "members"
+    NAMES = "names"
 
 
 TIMELESS = frozenset({Table.PREPARED, Table.CGROUPS})
@@ -137,13 +138,14 @@ class NetKey(NamedTuple):
 
 
 class NetSubject(NamedTuple):
-    """Value of NET_SUBJECTS. ``home``: id of the network that an external attempt is counted for; ``sockets``: ``Sockets``."""
+    """Value of NET_SUBJECTS. ``home``: id of the network that an external attempt is counted for; ``sockets``: ``Sockets``; ``scope``: see NAMES."""
 
     profile: int
     home: int
     regime: int
     mode: int
     sockets: int = 0
+    scope: int = 0
 
 
 class EndpointKey(NamedTuple):
@@ -167,6 +169,14 @@ class NetRowKey(NamedTuple):
     profile: int
     target_kind: int
     target: int
+
+
+class NameKey(NamedTuple):
+    """Key of NAMES: a name (as in a DNS query, zeros after it) that those of ``scope`` may ask for; the value is 1."""
+
+    generation: int
+    scope: int
+    name: bytes
 
 
 class CidrKey(NamedTuple):

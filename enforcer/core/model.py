@@ -165,10 +165,14 @@ class OwnFile:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A container's place on one Docker network. ``addresses`` are textual, without prefix length, of both families."""
+    """A container's place on one Docker network. ``addresses`` are textual, without prefix length, of both families.
+
+    ``names``: what Docker resolves to it there, beside its own name.
+    """
 
     network: str
     addresses: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from enforcer.core.ids import Reserved
 from enforcer.core.image import TIMELESS, Image, Row, RowKey, Subject, Table
 
 PUT_ORDER = (
+    Table.NAMES,
     Table.NET_ROWS,
     Table.CIDRS,
     Table.SUBNETS,

@@ -64,6 +64,7 @@ class Standing:
     """How the network policy sees one container. ``home``: Docker id of the network it would leave, or empty.
 
     ``sockets``: what it may make; raw ones for ICMP (what ping needs) where a grant covers ICMP, other kinds if a rule says so.
+    ``networks``: Docker ids of those that it is confined to, empty if it is not: it may resolve names on them only.
     """
 
     governed: bool
@@ -72,6 +73,12 @@ class Standing:
     reach: Reach = field(default_factory=Reach)
     home: str = ""
     sockets: Sockets = Sockets.NONE
+    networks: tuple[str, ...] = ()
+
+    @property
+    def scope(self) -> str:
+        """What the numbers of its names are kept under, empty unless it is confined."""
+        return f"names {' '.join(self.networks)}" if self.networks else ""
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,9 @@ class _Resolver:
             reach=reach,
             home=self._home(own),
             sockets=asked | (Sockets.ICMP if reach.pings else Sockets.NONE),
+            networks=tuple(self._facts.networks[n].id for n in sorted(own) if n in self._facts.networks)
+            if confined
+            else (),
         )
 
     def _home(self, own: frozenset[str]) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from enforcer.core.compile import compile
 from enforcer.core.compile_net import QUARANTINE
-from enforcer.core.decide import decide, judge_net, judge_object, judge_socket
+from enforcer.core.decide import decide, judge_name, judge_net, judge_object, judge_socket
 from enforcer.core.event import Event, NetAttempt, Notice, Who
 from enforcer.core.ids import SPECIAL, Ids, Reserved, allocate
 from enforcer.core.image import NET, Image
@@ -180,7 +180,9 @@ def _file_answer(image: Image, subject: int, number: int) -> _Answer:
 
 
 def _net_answer(image: Image, subject: int, to: NetAttempt) -> _Answer:
-    if to.socket:
+    if to.resolver:
+        judged = judge_name(image, subject=subject)
+    elif to.socket:
         judged = judge_socket(image, subject=subject, socket=to.socket, protocol=to.protocol)
     else:
         judged = judge_net(image, subject=subject, address=to.address, protocol=to.protocol, port=to.port)
@@ -222,7 +224,7 @@ def _container(question: _Question, own: tuple[Attachment, ...] = ()) -> Contain
 def _networks(question: _Question, to: NetAttempt | None = None) -> dict[str, Network]:
     """The container's networks; the one that the destination is on has a subnet just wide enough for it."""
     networks = {n: Network(n, n, internal=n in question.internal) for n in question.networks}
-    if to is not None and not to.external and not to.socket:
+    if to is not None and not to.external and not to.socket and not to.resolver:
         internal, gateways = to.network in question.internal, (to.address,) if to.host else ()
         networks[to.network] = Network(to.network, to.network, internal, (ip_network(to.address),), gateways)
     return networks

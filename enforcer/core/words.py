@@ -46,6 +46,8 @@ def target_words(attempt: FileAttempt | NetAttempt) -> str:
     """What was tried to reach, escaped: ``volume mcp-01-data``, ``203.0.113.10:443/tcp outside mcp-internal``, ``raw socket``."""
     if isinstance(attempt, FileAttempt):
         return f"{attempt.object.kind} {escape(attempt.object.name)}"
+    if attempt.resolver:
+        return f"name {escape(attempt.name) or '(unreadable)'} outside {escape(attempt.network)}"
     if attempt.socket:
         return (
             f"{attempt.socket} socket for {protocol_word(attempt.protocol)}"

@@ -232,13 +232,18 @@ def _attachments(found: dict[str, Any], *, mode: str) -> tuple[Attachment, ...]:
     networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
     if not networks and mode and not mode.startswith("container:"):  # created, and the engine has not yet said where
         networks = {"bridge" if mode == "default" else mode: None}
-    return tuple(Attachment(name, _addresses(networks[name] or {})) for name in sorted(networks))
+    return tuple(Attachment(n, _addresses(networks[n] or {}), _aliases(networks[n] or {})) for n in sorted(networks))
 
 
 def _addresses(endpoint: dict[str, Any]) -> tuple[str, ...]:
     return tuple(
         str(ip_address(a)) for a in (text_of(endpoint, "IPAddress"), text_of(endpoint, "GlobalIPv6Address")) if a
     )
+
+
+def _aliases(endpoint: dict[str, Any]) -> tuple[str, ...]:
+    """Engines from 26 on tell all names as DNSNames."""
+    return tuple(sorted({str(name) for key in ("Aliases", "DNSNames") for name in endpoint.get(key) or ()}))
 
 
 def _network(found: dict[str, Any]) -> Network:

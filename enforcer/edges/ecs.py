@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, reduce
 from ipaddress import ip_address
+from operator import or_
 from typing import Any, TypeVar
 
 import msgspec
@@ -100,6 +101,7 @@ def _attempt_line(event: Event, sequence: int) -> ecs.AttemptLine:
         user=ecs.UserSection(id=str(event.process.uid)),
         enforcer=_attempt_section(event),
         file=_file(file) if isinstance(file, FileAttempt) else None,
+        dns=ecs.dns(escape(net.name)) if isinstance(net, NetAttempt) and net.resolver else None,
         destination=_destination(net) if isinstance(net, NetAttempt) else None,
         network=_network(net) if isinstance(net, NetAttempt) else None,
         rule=ecs.RuleSection(id=_escaped(event.rule)) if event.rule else None,
@@ -248,7 +250,7 @@ def _attempt_of(line: ecs.AttemptLine) -> FileAttempt | NetAttempt:
     if not to or not network:
         raise ValueError("neither file and enforcer.object nor destination and network are there")
     return NetAttempt(
-        address=_address(to.ip) if to.ip or not ours.socket else "",
+        address="" if ours.socket else _address(to.ip or ""),
         port=to.port,
         protocol=int(network.iana_number),
         network=unescape(network.name),
@@ -256,14 +258,15 @@ def _attempt_of(line: ecs.AttemptLine) -> FileAttempt | NetAttempt:
         peer=unescape(ours.peer),
         host=ours.host,
         socket=ours.socket,
+        resolver=line.dns is not None,
+        name=unescape(line.dns.question.name) if line.dns else "",
     )
 
 
 @lru_cache(maxsize=1024)
-def _address(text: str | None) -> str:
-    address = text or ""
-    ip_address(address)
-    return address
+def _address(text: str) -> str:
+    ip_address(text)
+    return text
 
 
 def _notice_of(line: ecs.NoticeLine) -> Notice:
@@ -279,10 +282,7 @@ def _notice_of(line: ecs.NoticeLine) -> Notice:
 
 
 def _access_of(words: Iterable[str]) -> Access:
-    access = Access.NONE
-    for word in words:
-        access |= _member(_ACCESS, word)
-    return access
+    return reduce(or_, (_member(_ACCESS, word) for word in words), Access.NONE)
 
 
 def _member(members: Mapping[str, _Member], word: str) -> _Member:

@@ -110,6 +110,23 @@ class NetworkSection(_Section, frozen=True):
     name: str = ""
 
 
+class QuestionSection(_Section, frozen=True):
+    """``dns.question.*``"""
+
+    name: str
+
+
+class DnsSection(_Section, frozen=True):
+    """``dns.*``: what Docker's resolver was asked for."""
+
+    question: QuestionSection
+
+
+def dns(name: str) -> DnsSection:
+    """The section of one question."""
+    return DnsSection(question=QuestionSection(name=name))
+
+
 class RuleSection(_Section, frozen=True):
     """``rule.*``; the rules that the answering row comes from."""
 
@@ -168,6 +185,7 @@ class AttemptLine(_Section, frozen=True):
     file: FileSection | None = None
     destination: DestinationSection | None = None
     network: NetworkSection | None = None
+    dns: DnsSection | None = None
     rule: RuleSection | None = None
 
 

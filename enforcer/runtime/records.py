@@ -13,6 +13,7 @@ from enforcer.core.event import Event, FileAttempt, NetAttempt, Process, Who
 from enforcer.core.ids import SPECIAL, Reserved, Special
 from enforcer.core.image import NET, InodeKey
 from enforcer.core.model import Access, Container, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
+from enforcer.core.names import decoded
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.refused import Found, candidates
@@ -157,12 +158,16 @@ def _file(record: abi.CEvent, snapshot: Snapshot) -> FileAttempt:
     return FileAttempt(object_of(snapshot.state, record.object, record.peer), path, record.inode, record.device, cut)
 
 
+RESOLVER = "127.0.0.11"
+"""Docker's, in every container on a network of the user's own."""
+
 SOCKETS: Mapping[int, str] = {Reserved.RAW_SOCKET: "raw", Reserved.PACKET_SOCKET: "packet"}
 
 
 def _net(record: abi.CEvent, snapshot: Snapshot) -> NetAttempt:
+    resolver = record.peer == Reserved.OUTSIDE_NAME
     return NetAttempt(
-        address="" if record.peer in SOCKETS else address_of(record),
+        address=RESOLVER if resolver else "" if record.peer in SOCKETS else address_of(record),
         port=record.port,
         protocol=record.protocol,
         network=snapshot.state.network(record.object),
@@ -170,4 +175,6 @@ def _net(record: abi.CEvent, snapshot: Snapshot) -> NetAttempt:
         peer=snapshot.state.container(record.peer),
         host=record.peer == Reserved.HOST,
         socket=SOCKETS.get(record.peer, ""),
+        resolver=resolver,
+        name=decoded(bytes(record.path[: record.path_len])) if resolver else "",
     )

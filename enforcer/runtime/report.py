@@ -115,6 +115,7 @@ PEERS: Mapping[int, str] = {
     Reserved.HOST: "(host)",
     Reserved.RAW_SOCKET: "(raw socket)",
     Reserved.PACKET_SOCKET: "(packet socket)",
+    Reserved.OUTSIDE_NAME: "(outside name)",
 }
 """Destinations that are no container."""
 

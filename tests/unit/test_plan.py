@@ -240,10 +240,10 @@ def test_a_new_container_is_known_last():
     assert {type(op) for op in ops[:-1]} == {Put}
     assert ops[-1:] == (Renew(),)
     assert tables_of(ops, Put) == [
-        Table.ROWS, Table.MEMBERS, Table.NET_SUBJECTS, Table.ENDPOINTS, Table.PREPARED, Table.CGROUPS,
+        Table.ROWS, Table.NAMES, Table.MEMBERS, Table.NET_SUBJECTS, Table.ENDPOINTS, Table.PREPARED, Table.CGROUPS,
     ]  # fmt: skip
     assert tables_of(plan(new, old), Delete) == [
-        Table.ENDPOINTS, Table.CGROUPS, Table.PREPARED, Table.NET_SUBJECTS, Table.MEMBERS, Table.ROWS,
+        Table.ENDPOINTS, Table.CGROUPS, Table.PREPARED, Table.NET_SUBJECTS, Table.MEMBERS, Table.NAMES, Table.ROWS,
     ]  # fmt: skip
 
 

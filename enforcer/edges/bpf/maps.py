@@ -29,6 +29,7 @@ LAYOUT: dict[Table, tuple[Any, Any]] = {
     Table.ENDPOINTS: (abi.EndpointKey, abi.Endpoint),
     Table.SUBNETS: (abi.SubnetKey, c_uint32),
     Table.MEMBERS: (abi.MemberKey, c_uint32),
+    Table.NAMES: (abi.NameKey, c_uint32),
 }
 
 _SLOT = bytes(4)

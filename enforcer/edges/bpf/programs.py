@@ -123,6 +123,6 @@ PROGRAMS = (
 
 MAPS = (
     "config", "subjects", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
-    "endpoints", "members", "cidrs", "subnets", "flows", "refusals", "packets", "counts", "losses", "recorded",
+    "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "packets", "counts", "losses", "recorded",
     "attempts", "events",
 )  # fmt: skip

@@ -1,0 +1,76 @@
+/*
+ * Names that leave. Docker's resolver sits at 127.0.0.11 in every container's namespace and asks the host's resolver for what it
+ * does not know, also for containers on internal networks (CVE-2024-29018): that carries data out. A subject with a scope may ask
+ * for the names on its own networks only.
+ */
+
+#define ENF_RESOLVER 0x7f00000b      /* 127.0.0.11 */
+#define ENF_DNS_HEADER 12
+#define ENF_DNS_LABELS 10
+
+static __always_inline bool enf_to_resolver(const struct enf_address *a)
+{
+	return enf_v4(a) && ((const u32 *)a->bytes)[3] == bpf_htonl(ENF_RESOLVER);
+}
+
+/* Refused, counted and recorded with the name, as far as it was read; the verdict is what the subject's mode says. */
+static __always_inline enum enf_verdict enf_refuse_name(const int by_task, u32 subject, u32 generation, struct enf_net_subject n,
+							const struct enf_name_key *asked, u32 length, u8 protocol)
+{
+	struct enf_count_key count = {.subject = subject, .object = n.home, .peer = ENF_OUTSIDE_NAME, .class_ = ENF_CLASS_INSIDE,
+				      .access = ENF_CONNECT, .hook = ENF_HOOK_NAME};
+	struct enf_event *e;
+
+	count.verdict = enf_decide(0, ENF_CONNECT, n.regime == ENF_QUARANTINED ? ENF_ENFORCE : n.mode);
+	enf_count(&count);
+	e = enf_begin_by(by_task, subject, generation, ENF_HOOK_NAME, ENF_BY_CGROUP);
+	if (!e)
+		return count.verdict;
+	e->object = n.home;
+	e->peer = ENF_OUTSIDE_NAME;
+	e->verdict = count.verdict;
+	e->class_ = ENF_CLASS_INSIDE;
+	e->asked = ENF_CONNECT;
+	e->mode = n.mode;
+	e->protocol = protocol;
+	e->path_len = length;
+	if (asked)
+		__builtin_memcpy(e->path, asked->name, sizeof(asked->name));
+	enf_end(e);
+	return count.verdict;
+}
+
+/* The name in a query, and its length; 0 if there is none, or one too long to be anybody's here. */
+static __always_inline u32 enf_read_name(struct __sk_buff *skb, u32 at, struct enf_name_key *key)
+{
+	u64 length = 0;
+	u8 label;
+
+	ENF_ROLLED
+	for (int i = 0; i < ENF_DNS_LABELS; i++) {
+		if (bpf_skb_load_bytes(skb, at + length, &label, 1) < 0 || label > 63)
+			return 0;
+		length += label + 1;
+		if (!label || length >= ENF_DNS_NAME)
+			break;
+	}
+	asm volatile("" : "+r"(length));     /* so that the test is of what is handed on: the verifier does not follow copies */
+	if (label || length < 2 || length > ENF_DNS_NAME || bpf_skb_load_bytes(skb, at, key->name, length) < 0)
+		return 0;
+	return length;
+}
+
+/* A datagram to Docker's resolver leaves; `at` is where its content starts. */
+static __always_inline enum enf_verdict enf_answer_name_query(struct __sk_buff *skb, u32 at, const struct enf_subject *s,
+							      u32 generation, struct enf_net_subject n)
+{
+	struct enf_name_key key = {.generation = generation, .scope = n.scope};
+	u16 questions = 0;
+	u32 length;
+
+	bpf_skb_load_bytes(skb, at + 4, &questions, sizeof(questions));
+	length = questions == bpf_htons(1) ? enf_read_name(skb, at + ENF_DNS_HEADER, &key) : 0;
+	if (length && names.lookup(&key))
+		return ENF_ALLOWED;
+	return enf_refuse_name(0, s->id, generation, n, &key, length, 17);
+}
