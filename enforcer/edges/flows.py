@@ -108,17 +108,16 @@ class Flows:
     ) -> None:
         self._socket.close()
 
-    def of(self, cgroups: Container[int]) -> list[Flow]:
-        """The connections of the sockets that were made in these cgroups (ids). Raises ``EdgeError``, ``HostError``.
+    def all(self) -> list[Flow]:
+        """Every connection of the namespace, whoever's. Raises ``EdgeError``, ``HostError``.
 
         TCP tells which side began by what it counts: the SYN is acknowledged as a byte that was never sent as data. Where that
-        is not to be had, an own port on which the same cgroups listen has been connected to. A connected UDP socket is one
-        that has connected.
+        is not to be had, an own port on which somebody listens has been connected to. A connected UDP socket is one that has
+        connected.
         """
         found: list[Flow] = []
         for protocol in PROTOCOLS:
             sockets = [s for family in (socket.AF_INET, socket.AF_INET6) for s in self._list(family, protocol)]
-            sockets = [s for s in sockets if s.flow.cgroup in cgroups]
             heard = {(s.flow.local, s.flow.local_port) for s in sockets if s.listens}
             found += [s.flow if s.sure else _guessed(s.flow, heard) for s in sockets if not s.listens]
         return found

@@ -13,21 +13,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-
-import psutil
 
 from enforcer import abi
 from enforcer.core.address import packed
 from enforcer.core.decide import NetJudgement, judge_net
-from enforcer.core.model import Access, Container, Hook, Mechanism, Verdict
+from enforcer.core.model import Access, Hook, Mechanism, Verdict
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.flows import TCP, Flow, Flows
-from enforcer.edges.procfs import Procfs
 from enforcer.errors import ContainerGone, EdgeError, EnforcerError
-from enforcer.runtime.facts import container_cgroup
+from enforcer.runtime.owners import Owner, Owners
 from enforcer.runtime.queue import Joined, Queue
 from enforcer.runtime.reconcile import Snapshot
 
@@ -61,7 +57,7 @@ class Sweep:
     """
 
     def __init__(self, maps: Maps, snapshot: Callable[[], Snapshot | None], cgroups: Cgroups) -> None:
-        self._maps, self._snapshot, self._cgroups, self._procfs = maps, snapshot, cgroups, Procfs()
+        self._maps, self._snapshot, self._cgroups = maps, snapshot, cgroups
         self._woken, self._ending = threading.Event(), False
         self._told: frozenset[_Told] = frozenset()
         self.events = Queue()
@@ -72,7 +68,7 @@ class Sweep:
         return Rings(Joined(others.events, self.events), others.attempts)
 
     def wake(self) -> None:
-        """What is in force has changed: look. Any thread may call it; it returns at once."""
+        """What is in force may have changed: look. Any thread may call it; it returns at once."""
         self._woken.set()
 
     def end(self) -> None:
@@ -81,15 +77,21 @@ class Sweep:
         self._woken.set()
 
     def run(self) -> None:
-        """Look when woken, until the end."""
-        timeout = None
+        """Look when woken, if what connections are judged by has changed, until the end."""
+        looked: tuple[int, int] | None = None
+        again: float | None = None
         while True:
-            woken = self._woken.wait(timeout)
+            self._woken.wait(None if again is None else max(0.0, again - time.monotonic()))
             self._woken.clear()
             if self._ending:
                 return
-            self.look()
-            timeout = AGAIN_S if woken else None
+            config = self._maps.config()
+            if looked != (config.generation, config.epoch):
+                looked, again = (config.generation, config.epoch), time.monotonic() + AGAIN_S
+                self.look()
+            elif again is not None and time.monotonic() >= again:
+                again = None
+                self.look()
 
     def shortcomings(self) -> dict[str, str]:
         """What the last look could not do, and why."""
@@ -117,60 +119,35 @@ class Sweep:
         return self.last
 
     def _look_around(self, look: _Look) -> None:
-        owners = self._owners(look.snapshot)
-        of = {cgroup: owner for owner in owners for cgroup in owner.cgroups}
-        for pids in self._namespaces(owners).values():
-            self._look_at(pids, of, look)
+        owners = Owners(look.snapshot, self._cgroups)
+        for pids in owners.namespaces():
+            self._look_at(pids, owners, look)
 
-    def _owners(self, snapshot: Snapshot) -> list[_Owner]:
-        """The containers that run, with their cgroups and processes as they are now."""
-        found = []
-        for container in snapshot.facts.containers.values():
-            try:
-                place = container_cgroup(self._cgroups.of_pid(container.pid), container.id) if container.pid else ""
-                if place:
-                    ids = (self._cgroups.id_of(place), *self._cgroups.below(place))
-                    subject = snapshot.state.ids.subject(container.id)
-                    found.append(_Owner(container, subject, ids, self._cgroups.processes(place), self._procfs))
-            except EdgeError:
-                continue  # it has ended, and its connections with it
-        return found
-
-    def _namespaces(self, owners: Iterable[_Owner]) -> dict[int, list[int]]:
-        """Network namespace → the processes of containers that are in it: containers may share one, or have several."""
-        found: dict[int, list[int]] = {}
-        for pid in (pid for owner in owners for pid in owner.pids):
-            if namespace := self._procfs.network(pid):
-                found.setdefault(namespace, []).append(pid)
-        return found
-
-    def _look_at(self, pids: Iterable[int], owners: Mapping[int, _Owner], look: _Look) -> None:
+    def _look_at(self, pids: Iterable[int], owners: Owners, look: _Look) -> None:
         for pid in pids:
             try:
                 with Flows(pid) as flows:
-                    for flow in flows.of(owners):
-                        if self._opened(flow, look) and look.judging:
-                            self._judge(flows, flow, owners[flow.cgroup], look)
+                    for flow in flows.all():
+                        owner = owners.of(flow)
+                        if owner and self._opened(flow, look) and look.judging:
+                            self._judge(flows, flow, owner, look)
                 return
             except ContainerGone:
                 continue  # this process has; another one may be in the namespace
             except EnforcerError as e:
-                names = ", ".join(sorted({owner.container.name for owner in owners.values() if pid in owner.pids}))
-                look.failures[f"connections of {names} older than the policy are not looked at"] = str(e)
+                look.failures[f"connections of {owners.names(pid)} older than the policy are not looked at"] = str(e)
                 return
 
     def _opened(self, flow: Flow, look: _Look) -> bool:
         """Is it an attempt of the container's? Kernel and sweep tell each other what only one of them has seen."""
         if flow.protocol == TCP:
-            if (
-                not flow.opened
-            ):  # the kernel's egress can tell no better than by who listens, if it is older than its programs
+            if not flow.opened:  # of one older than its programs the kernel sees only whether somebody listens
                 self._maps.put_row("flows", _key(flow), abi.FlowValue(epoch=look.epoch, state=abi.FLOW_INBOUND))
             return flow.opened
         known = self._maps.row("flows", _key(flow), abi.FlowValue)  # was it written to before it connected?
         return flow.opened and not (known and known.state == abi.FLOW_INBOUND)
 
-    def _judge(self, flows: Flows, flow: Flow, owner: _Owner, look: _Look) -> None:
+    def _judge(self, flows: Flows, flow: Flow, owner: Owner, look: _Look) -> None:
         image = look.snapshot.image
         judged = judge_net(image, subject=owner.subject, address=flow.address, protocol=flow.protocol, port=flow.port)
         if judged.verdict is Verdict.ALLOWED:
@@ -223,36 +200,13 @@ class _Look:
     reported: int = 0
 
 
-@dataclass
-class _Owner:
-    """A container, by the cgroups (ids) that its sockets were made in, and its processes."""
-
-    container: Container
-    subject: int
-    cgroups: tuple[int, ...]
-    pids: tuple[int, ...]
-    procfs: Procfs
-
-    def holder(self, inode: int) -> tuple[int, str]:
-        """The process that holds a socket, and its name; 0 and "" if none does any more."""
-        pid = self._holders.get(inode, 0)
-        try:
-            return (pid, psutil.Process(pid).name()) if pid else (0, "")
-        except psutil.Error:
-            return pid, ""
-
-    @cached_property
-    def _holders(self) -> dict[int, int]:
-        return {inode: pid for pid in self.pids for inode in self.procfs.sockets(pid)}
-
-
 def _key(flow: Flow) -> bytes:
     key = abi.FlowKey(socket=flow.cookie, port=flow.port, protocol=flow.protocol)
     key.address.bytes[:] = packed(flow.address)
     return bytes(key)
 
 
-def _record(generation: int, flow: Flow, owner: _Owner, judged: NetJudgement) -> abi.CEvent:
+def _record(generation: int, flow: Flow, owner: Owner, judged: NetJudgement) -> abi.CEvent:
     pid, name = owner.holder(flow.inode)
     record = abi.CEvent(
         ts_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),

@@ -94,6 +94,12 @@ class Ground:
         self.facts = replace(self.facts, containers={**self.facts.containers, identity: made})
         return tenant
 
+    def leave(self, tenant: Tenant, nested: str) -> None:
+        """Have a container move its process to its own cgroup and remove the nested one."""
+        place = next(f"{self.top}/{c.id}" for c in self.facts.containers.values() if c.pid == tenant.pid)
+        (self.cgroups.root / place.lstrip("/") / "cgroup.procs").write_text(str(tenant.pid))
+        self.cgroups.remove(f"{place}/{nested}")
+
     def load(self, text: bytes | None = None, **facts: object) -> None:
         """Put a policy in force, the table's unless another is given."""
         self.facts = replace(self.facts, **facts)  # type: ignore[arg-type]

@@ -175,3 +175,13 @@ def test_the_real_root_is_refused():
     """On the machine that runs the tests."""
     with pytest.raises(HostError):
         Cgroups().attachable("/")
+
+
+def test_processes_are_those_of_a_cgroup_and_beneath(host):
+    """A container's own cgroups count as it; one that holds threads only, or is gone, has none to tell."""
+    for path, pids in (("docker/a", "1\n2\n"), ("docker/a/deeper", "3\n"), ("docker/b", "4\n")):
+        (host.tree / path).mkdir(parents=True, exist_ok=True)
+        (host.tree / path / "cgroup.procs").write_text(pids)
+    (host.tree / "docker/a/threads").mkdir()
+    assert host.cgroups().processes("/docker/a") == (1, 2, 3)
+    assert host.cgroups().processes("/docker/gone") == ()

@@ -65,3 +65,21 @@ def test_the_hosts_own_addresses_have_no_scope():
     assert "127.0.0.1" in found
     for address in (a for addresses in host_addresses().values() for a in addresses):
         socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+def test_sockets_are_told_by_their_inodes():
+    """What a process holds open, by the number that the kernel lists a socket with; a file is none."""
+    with socket.socket() as held, open("/proc/self/stat") as file:
+        found = Procfs().sockets(os.getpid())
+        assert os.fstat(held.fileno()).st_ino in found
+        assert os.fstat(file.fileno()).st_ino not in found
+
+
+def test_a_process_is_in_a_network_namespace():
+    """By the inode that nsfs gives it."""
+    assert Procfs().network(os.getpid()) == os.stat("/proc/self/ns/net").st_ino
+
+
+def test_a_process_that_is_gone_holds_nothing_and_is_nowhere(tmp_path):
+    """It ended while it was being looked at."""
+    assert (Procfs(tmp_path).sockets(7), Procfs(tmp_path).network(7)) == ((), 0)

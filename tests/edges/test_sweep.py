@@ -132,6 +132,17 @@ def test_containers_in_one_namespace_have_each_their_own(ground: Ground) -> None
         assert (alpha.do("send", 0), stranger.do("send", 0), host.send(b"x")) == ("ECONNABORTED", "ok", 1)
 
 
+def test_a_cgroup_that_is_gone_hides_nothing(ground: Ground) -> None:
+    """A container makes a socket in a cgroup of its own and removes that: the connection is still the container's."""
+    alpha = ground.container("alpha", nested="passing")
+    alpha.do("connect", "tcp", FAR, SHUT)
+    ground.leave(alpha, "passing")
+    ground.load()
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
+    assert [event.who.name for event in ground.events()] == ["alpha"]
+    assert alpha.do("send", 0) == "ECONNABORTED"
+
+
 def test_a_quarantined_container_keeps_none(ground: Ground) -> None:
     """Whatever the policy says of it, in monitor mode and by no rule, too."""
     tenants = [ground.container(name) for name in ("alpha", "watched", "stranger")]
