@@ -202,6 +202,11 @@ def send_again(address, port, rounds):
     print(refused)
 
 
+def datagram(address, port, content):
+    """Send a datagram of these bytes (hex)."""
+    socket.socket(family(address), socket.SOCK_DGRAM).sendto(bytes.fromhex(content), (address, int(port)))
+
+
 def talk(address, port):
     """Connect a stream, and send what comes on standard input; a line tells how each went."""
     peer = socket.create_connection((address, int(port)), timeout=10)
@@ -334,6 +339,7 @@ DEEDS = {
     "ping": ping,
     "raw": raw,
     "send-again": send_again,
+    "datagram": datagram,
     "talk": talk,
     "serve": serve,
     "unix": unix,

@@ -25,6 +25,7 @@ from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.inodes import Inodes
 from enforcer.runtime.canary import Canary
 from enforcer.runtime.probes import Probes
+from tests.kernel.wire import wire  # noqa: F401 -- a fixture
 from tests.scenarios import volume
 
 OFFENDER = Path(__file__).parents[1] / "offender.py"

@@ -1,0 +1,152 @@
+"""What a confined container asks Docker's resolver for: names on its networks pass, every other name stays where it is."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+
+import pytest
+
+from enforcer import abi
+from enforcer.core.ids import Reserved
+from enforcer.core.model import Attachment, Hook, Network, Verdict
+from enforcer.core.names import decoded
+from tests.kernel.wire import Wire
+from tests.scenarios import policy
+
+RESOLVER = ("127.0.0.11", 53)
+POLICY = """
+version: 1
+mode: {mode}
+containers: {{beta: {{name: beta}}}}
+network:
+  internal: [inner]
+  rules: [{{who: beta, connect: [{{network: inner}}]}}]
+"""
+LONG = "a" * 63
+
+
+@dataclass
+class Resolver:
+    """Listens where Docker's resolver does, in the near namespace, and remembers what came."""
+
+    heard: list[bytes] = field(default_factory=list)
+
+    def listen(self, wire: Wire) -> socket.socket:
+        """Take everything that comes, until the socket is closed."""
+        with wire.near.entered():
+            listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            listener.bind(RESOLVER)
+
+        def take() -> None:
+            while data := listener.recv(1024):
+                self.heard.append(data)
+
+        threading.Thread(target=take, daemon=True).start()
+        return listener
+
+
+@pytest.fixture(scope="module")
+def resolver(wire: Wire) -> Iterator[Resolver]:
+    """The world with beta on an internal network, with alpha, and a resolver that hears what gets through."""
+    made, world = Resolver(), wire.world
+    free = world.facts
+    network = Network("n" * 64, "inner", True, (ip_network("172.30.0.0/24"),), ("172.30.0.1",))
+    places = {"alpha": ("172.30.0.2", ("db", "db.other")), "beta": ("172.30.0.3", ())}
+    containers = {
+        i: replace(c, attachments=(Attachment("inner", (places[c.name][0],), places[c.name][1]),))
+        if c.name in places
+        else c
+        for i, c in free.containers.items()
+    }
+    world.facts = replace(free, containers=containers, networks={"inner": network})
+    listener = made.listen(wire)
+    try:
+        world.enforce(policy(POLICY.format(mode="enforce").encode()))
+        yield made
+    finally:
+        with wire.near.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", RESOLVER)
+        listener.close()
+        world.facts = free
+
+
+def query(name: str, questions: int = 1) -> bytes:
+    """A DNS query for the address of a name."""
+    wire = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label)
+    return b"\x12\x34\x01\0" + questions.to_bytes(2) + bytes(6) + wire + b"\0\0\x01\0\x01"
+
+
+def ask(wire: Wire, who: str, content: bytes):
+    """A container sends a datagram to the resolver."""
+    return wire.do(who, "datagram", *map(str, RESOLVER), content.hex())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alpha", "beta", "alpha.inner", "db", "db.other", "2.0.30.172.in-addr.arpa"],
+)
+def test_names_on_its_networks_are_answered(wire: Wire, resolver: Resolver, name: str) -> None:
+    """Containers, their aliases, with the network's name or without, and addresses backwards."""
+    seen = ask(wire, "beta", query(name))
+    assert (seen.code, seen.counts, seen.records) == (0, {}, [])
+    assert resolver.heard[-1] == query(name)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (query("secret.example.com"), "secret.example.com"),
+        (query("alpha.example.com"), "alpha.example.com"),
+        (query("Alpha"), "Alpha"),
+        (query("stranger"), "stranger"),
+        (query("2.113.0.203.in-addr.arpa"), "2.113.0.203.in-addr.arpa"),
+        (query(f"{LONG}.x.com"), f"{LONG}.x.com"),
+        (query(f"{LONG}.{LONG}.{LONG}.com"), ""),
+        (query("alpha", questions=2), ""),
+        (query("alpha", questions=0), ""),
+        (query("alpha")[:17], ""),
+        (query("."), ""),
+        (b"not a query", ""),
+        (b"", ""),
+    ],
+)
+def test_every_other_question_stays(wire: Wire, resolver: Resolver, content: bytes, told: str) -> None:
+    """Refused before it leaves the container's socket, counted under its own cause, recorded with the name."""
+    before = len(resolver.heard)
+    seen = ask(wire, "beta", content)
+    assert seen.code == 77, seen.said
+    home = wire.world.ids.network("n" * 64)
+    assert seen.counts == {
+        (wire.world.subject("beta"), home, Reserved.OUTSIDE_NAME, abi.INSIDE, 8, Verdict.DENIED, Hook.NAME): 1
+    }
+    [record] = seen.records
+    assert (record.hook, record.peer) == (Hook.NAME, Reserved.OUTSIDE_NAME)
+    assert decoded(bytes(record.path[: record.path_len])) == told
+    assert len(resolver.heard) == before
+
+
+def test_over_tcp_nothing_can_be_told_apart(wire: Wire, resolver: Resolver) -> None:
+    """So the resolver is not reached by TCP at all; other loopback addresses are."""
+    assert wire.do("beta", "tcp", RESOLVER[0], "53").code == 77
+    assert wire.do("beta", "tcp", "127.0.0.12", "53").code == 0
+
+
+def test_who_is_not_confined_asks_what_it_likes(wire: Wire, resolver: Resolver) -> None:
+    """A container that no rule names, on no internal network."""
+    seen = ask(wire, "stranger", query("outside.example.com"))
+    assert (seen.code, seen.counts) == (0, {})
+    assert resolver.heard[-1] == query("outside.example.com")
+
+
+def test_monitor_mode_only_looks(wire: Wire, resolver: Resolver) -> None:
+    """The question leaves, and is counted as observed."""
+    wire.world.enforce(policy(POLICY.format(mode="monitor").encode()))
+    seen = ask(wire, "beta", query("outside.example.com"))
+    assert seen.code == 0
+    [verdict] = [key[5] for key in seen.counts]
+    assert verdict == Verdict.OBSERVED
+    assert resolver.heard[-1] == query("outside.example.com")
