@@ -70,8 +70,8 @@ def address_of(text: str) -> tuple[str, int]:
     """``203.0.113.10``, ``203.0.113.10:80``, ``2001:db8::1``, ``[2001:db8::1]:80``. Raises ``UsageError``."""
     host_, port = text, str(PORT)
     if text.startswith("["):
-        host_, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") if rest else port
+        host_, closed, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") if rest or not closed else port
     elif text.count(":") == 1:
         host_, _, port = text.partition(":")
     try:
@@ -116,10 +116,13 @@ def _folded(found: Sequence[Finding]) -> list[Finding]:
             groups.setdefault((finding.check, finding.container), []).append(finding)
     lines = []
     for finding in found:
-        passed = groups.get((finding.check, finding.container), [])
-        if finding.result is not Result.PASS or len(passed) == 1:
+        if finding.result is not Result.PASS:
             lines.append(finding)
-        elif finding is passed[0]:
+            continue
+        passed = groups.pop((finding.check, finding.container), [])
+        if len(passed) == 1:
+            lines.append(finding)
+        elif passed:
             evidence = f"{len(passed)} as the policy says, first {finding.evidence}"
             lines.append(Finding(finding.check, Result.PASS, finding.container, evidence, finding.section))
     return lines

@@ -23,7 +23,7 @@ from enforcer.core.outcome import Outcome, Tried
 from enforcer.edges import calls
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.procfs import PROC
-from enforcer.errors import ContainerGone, EdgeError
+from enforcer.errors import ContainerGone, EdgeError, HostError
 
 SPARE_S = 10.0
 """What a loaded machine may need beyond the calls themselves, to start the child and to end it."""
@@ -48,7 +48,7 @@ class Inside:
         self._cgroups, self._seconds, self._spare = cgroups, seconds, spare
 
     def call(self, container: Container, targets: Sequence[Destination]) -> dict[Destination, Tried]:
-        """Try each target from inside a running container. Raises ContainerGone also when it ends meanwhile."""
+        """Try each target from inside a running container. ContainerGone if it ends; EdgeError, HostError."""
         with self._entrance(container) as place:
             found = self._calls(targets, place)
             if select.select([place.container], [], [], 0)[0]:  # a pidfd is readable once its process has ended
@@ -76,6 +76,10 @@ class Inside:
                 opened.append(os.open(procs, os.O_WRONLY | os.O_CLOEXEC))
             except (FileNotFoundError, ProcessLookupError) as e:
                 raise ContainerGone(f"container {container.name} ended") from e
+            except PermissionError as e:
+                raise HostError(
+                    f"cannot enter container {container.name}: this needs root in the host's namespaces"
+                ) from e
             except OSError as e:
                 raise EdgeError(f"cannot enter container {container.name}: {e.strerror}") from e
             yield _Place(*opened)

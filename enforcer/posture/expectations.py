@@ -19,6 +19,7 @@ from enforcer.posture.policy_networks import networks_of
 
 _GENERATION = 1
 
+LOOK = "if it may: is it quarantined (enforcer status), or does a firewall stop it?"
 IN_FORCE = "put the policy in force (enforcer run, mode enforce) and look at enforcer status"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from enforcer.core.explain import Destination
 from enforcer.core.model import Container
 from enforcer.core.outcome import Outcome, Tried
-from enforcer.posture.expectations import IN_FORCE, Attempts, Expectations, Want, judged, written
+from enforcer.posture.expectations import IN_FORCE, LOOK, Attempts, Expectations, Want, judged, written
 from enforcer.posture.finding import Finding, Result
 
 CHECK = "network.external"
@@ -77,7 +77,7 @@ def _has_family(container: Container, to: Destination) -> bool:
 
 
 def _look(container: Container, to: Destination) -> str:
-    return f"enforcer explain {container.name} connect {written(to)}; then look at the host's firewall and routes"
+    return f"enforcer explain {container.name} connect {written(to)}; {LOOK}"
 
 
 def _finding(result: Result, container: str, evidence: str, *, fix: str = "", peer: str = "") -> Finding:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from enforcer.core.explain import Destination
 from enforcer.core.model import Container
 from enforcer.core.outcome import Listener, Outcome, Tried
-from enforcer.posture.expectations import IN_FORCE, Attempts, Expectations, Want, judged, written
+from enforcer.posture.expectations import IN_FORCE, LOOK, Attempts, Expectations, Want, judged, written
 from enforcer.posture.finding import Finding, Result
 from enforcer.posture.policy_networks import networks_of
 
@@ -146,7 +146,7 @@ def _judge(expectations: Expectations, source: Container, door: Door, tried: Tri
 
 
 def _look(source: Container, door: Door) -> str:
-    return f"enforcer explain {source.name} connect {written(door.to)}; then look at the host's firewall"
+    return f"enforcer explain {source.name} connect {written(door.to)}; {LOOK}"
 
 
 def _finding(result: Result, container: str, evidence: str, *, fix: str = "", peer: str = "") -> Finding:
