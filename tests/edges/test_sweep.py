@@ -18,6 +18,7 @@ from enforcer import abi
 from enforcer.core.event import NetAttempt
 from enforcer.core.model import Access, Hook, Mechanism, Mode, Verdict
 from enforcer.runtime.report import counts
+from enforcer.runtime.sweep import Swept
 from enforcer.runtime.watching import Tables
 from tests.edges.ground import FAR, FAR6, GRANT_NOTHING, OPEN, SHUT, Ground
 
@@ -232,3 +233,28 @@ def test_it_looks_when_it_is_woken(ground: Ground) -> None:
         thread.join(10)
     assert not thread.is_alive()
     assert [event.verdict for event in ground.events()] == [Verdict.DENIED]
+
+
+def test_it_looks_once_more_soon_after(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connect that was let through just before the change is listed just after the first look, and does not get away."""
+    monkeypatch.setattr("enforcer.runtime.sweep.AGAIN_S", 0.01)
+    alpha, looks, late = ground.container("alpha"), [], ground.sweep.look
+
+    def look() -> Swept:
+        looks.append(late())
+        if len(looks) == 1:
+            alpha.do("connect", "tcp", FAR, SHUT)
+        return looks[-1]
+
+    ground.sweep.look = look  # type: ignore[method-assign]
+    ground.load()
+    thread = threading.Thread(target=ground.sweep.run)
+    thread.start()
+    try:
+        ground.sweep.wake()
+        await_that("the second look", lambda: len(looks) == 2)
+    finally:
+        ground.sweep.end()
+        thread.join(10)
+    assert [look.found for look in looks] == [{}, {Verdict.DENIED: 1}]
+    assert alpha.do("send", 0) == "ECONNABORTED"
