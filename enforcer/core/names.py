@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
@@ -43,6 +44,19 @@ def decoded(wire: bytes) -> str:
         labels.append(wire[1 : 1 + wire[0]].decode("utf-8", "surrogateescape"))
         wire = wire[1 + wire[0] :]
     return ".".join(labels)
+
+
+def leaks_names(version: str) -> bool:
+    """Whether Docker of this version asks outside for containers on internal networks: CVE-2024-29018. True if it is not known.
+
+    Mended in 23.0.11, 25.0.5 and 26.0.0; not in 24.0.
+    """
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    if not found:
+        return True
+    major, minor, patch = (int(part or 0) for part in found.groups())
+    mended = {23: (0, 11), 25: (0, 5)}
+    return major < 26 and (minor, patch) < mended.get(major, (1 << 30, 0))
 
 
 def _said(container: Container, attachment: Attachment) -> Iterator[str]:

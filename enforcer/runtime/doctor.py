@@ -13,6 +13,7 @@ from pathlib import Path
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import Ids
 from enforcer.core.model import Facts, Mode, Policy
+from enforcer.core.names import leaks_names
 from enforcer.core.plan import plan
 from enforcer.edges.audit_calls import ALL, CHANGES
 from enforcer.edges.bpf import offsets
@@ -53,6 +54,7 @@ def checks(docker: str, cgroup: str = "") -> Iterator[Check]:
     yield Check("LSMs", True, ", ".join(lsm_list() or ["unknown: securityfs is not mounted"]))
     yield Check("audit", True, _audit())
     yield _asked("docker", lambda: _docker(docker))
+    yield _asked("Docker's resolver", lambda: _resolver(docker))
     yield _asked("the cgroup above the containers", lambda: _attachable(cgroup or default_parent_of(docker)))
 
 
@@ -134,3 +136,17 @@ def _docker(address: str) -> str:
     finally:
         dockerd.close()
     return f"{engine.version}, cgroup driver {engine.cgroup_driver}, storage {engine.storage_driver}, at {address}"
+
+
+def _resolver(address: str) -> str:
+    """Does this engine's resolver carry names of internal networks outside? It is no hindrance: the probes refuse them."""
+    dockerd = Dockerd(address)
+    try:
+        version = dockerd.engine().version
+    finally:
+        dockerd.close()
+    if leaks_names(version):
+        return (
+            f"Docker {version} asks others for what it does not know (CVE-2024-29018): refused to confined containers"
+        )
+    return f"Docker {version} has no CVE-2024-29018: it asks nobody for containers on internal networks"
