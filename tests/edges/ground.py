@@ -30,6 +30,9 @@ NEAR6, FAR6 = "2001:db8::1", "2001:db8::2"
 OPEN, SHUT = 443, 444
 """Ports at the far side: the table's policy grants alpha the first one."""
 
+PATIENCE = 60
+"""Seconds after which what has not come will not: a test that waits for it then fails."""
+
 GRANT_NOTHING = b"""
 version: 1
 mode: enforce
@@ -112,11 +115,14 @@ class Ground:
             caller = self.stack.enter_context(socket.create_connection((NEAR, 8080)))
         tenant.do("accept")
         tenant.do("listen-no-more")
+        caller.settimeout(PATIENCE)
         return caller
 
     def accepted(self, address: str = FAR, port: int = SHUT) -> socket.socket:
         """The far end of the next connection."""
-        return self.stack.enter_context(self.listeners[socket.SOCK_STREAM, address, port].accept()[0])
+        made = self.stack.enter_context(self.listeners[socket.SOCK_STREAM, address, port].accept()[0])
+        made.settimeout(PATIENCE)
+        return made
 
     def events(self) -> list[Event]:
         """What the records of the sweep say, once in the journal."""

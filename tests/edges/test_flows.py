@@ -69,7 +69,9 @@ class Ground:
         if local:
             made.bind(("", local))
         made.connect(listener.getsockname()[:2])
-        return made, self.stack.enter_context(listener.accept()[0])
+        accepted = self.stack.enter_context(listener.accept()[0])
+        accepted.settimeout(60)
+        return made, accepted
 
     def flows(self) -> list[Flow]:
         """What the near side has opened."""
