@@ -138,7 +138,7 @@ class NetKey(NamedTuple):
 
 
 class NetSubject(NamedTuple):
-    """Value of NET_SUBJECTS. ``home``: id of the network that an external attempt is counted for; ``sockets``: ``Sockets``; ``scope``: see NAMES."""
+    """Value of NET_SUBJECTS. ``home``: id of the network that an external attempt is counted for. ``scope``: see NAMES."""
 
     profile: int
     home: int
