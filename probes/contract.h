@@ -149,7 +149,7 @@ struct enf_name_key {            /* map `names`: this → u32 1; a name that Doc
 };
 
 struct enf_flow_key {            /* LRU maps `flows` and `refusals`: this → struct enf_flow_value */
-	u64 socket;              /* the socket's cookie; for a TCP answer that has no socket yet: subject << 32 | own port */
+	u64 socket;              /* the socket's cookie; of a TCP flow that comes: subject << 32 | own port */
 	struct enf_address address;  /* the other side's */
 	u16 port;
 	u8  protocol;

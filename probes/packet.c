@@ -164,22 +164,22 @@ static __always_inline bool enf_listens(struct __sk_buff *skb, u16 port)
 	return listens;
 }
 
-/*
- * Did the other side begin this TCP flow? Its answer to a SYN tells, and is kept by port, since no socket of its own exists
- * yet; the first packet after it finds that. Flows from before our time are told by who listens.
- */
+/* Where the SYN that came first is kept: its port, since no socket of the flow's own exists yet. */
+static __always_inline struct enf_flow_key enf_by_port(const struct enf_subject *s, const struct enf_packet *p)
+{
+	struct enf_flow_key key = enf_key_of(&p->flow);
+
+	key.socket = (u64)s->id << 32 | p->own_port;
+	return key;
+}
+
+/* Did the other side begin this TCP flow? Its SYN has told, or, for flows from before our time, whoever listens. */
 static __always_inline bool enf_began_there(struct __sk_buff *skb, const struct enf_subject *s, u32 epoch,
 					    const struct enf_packet *p)
 {
-	struct enf_flow_key own = enf_key_of(&p->flow), by_port = own;
-	bool answers = p->flags & ENF_SYN && p->flags & ENF_ACK;
+	struct enf_flow_key own = enf_key_of(&p->flow), by_port = enf_by_port(s, p);
 
-	by_port.socket = (u64)s->id << 32 | p->own_port;
-	if (answers) {
-		enf_remember(&by_port, epoch, ENF_FLOW_INBOUND);
-		return true;
-	}
-	if (p->flags & ENF_SYN || enf_known(&own, epoch))
+	if ((p->flags & ENF_SYN && !(p->flags & ENF_ACK)) || enf_known(&own, epoch))
 		return false;        /* begun here, or judged already */
 	if (enf_known(&by_port, epoch) != ENF_FLOW_INBOUND && !enf_listens(skb, p->own_port))
 		return false;
@@ -234,22 +234,26 @@ int enf_egress(struct __sk_buff *skb)
 	return 0;
 }
 
-/* A packet comes. Whoever is written to may answer, but for TCP, which tells at its start; a quarantined subject hears nothing. */
+/* A packet comes. Whoever is written to may answer; of TCP the SYN tells. A quarantined subject hears nothing. */
 int enf_ingress(struct __sk_buff *skb)
 {
 	struct enf_config *c = enf_live();
 	struct enf_packet p = {};
 	struct enf_net_subject n = {};
 	struct enf_flow_key key;
+	struct enf_subject *s;
 
-	if (!c || !enf_owner(skb, c->generation, &n) || !enf_read(skb, false, &p) || enf_loopback(&p.flow.to))
+	if (!c)
+		return 1;
+	s = enf_owner(skb, c->generation, &n);
+	if (!s || !enf_read(skb, false, &p) || enf_loopback(&p.flow.to))
 		return 1;
 	if (n.regime == ENF_QUARANTINED)
 		return 0;
-	if (p.flow.protocol == ENF_TCP)
+	if (p.flow.protocol == ENF_TCP && (!(p.flags & ENF_SYN) || p.flags & ENF_ACK))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	key = enf_key_of(&p.flow);
+	key = p.flow.protocol == ENF_TCP ? enf_by_port(s, &p) : enf_key_of(&p.flow);
 	if (!enf_known(&key, c->epoch))
 		enf_remember(&key, c->epoch, ENF_FLOW_INBOUND);
 	return 1;
