@@ -33,7 +33,7 @@ def _of(world: PolicyNetworks, container: Container) -> tuple[Finding, ...]:
     troubles = (*_missing(container, expected, own), *_extra(world, container, expected, own))
     if not troubles and expected.outside and own <= world.internal:
         troubles = (_no_way_out(container, expected, own),)
-    return troubles or (_finding(Result.PASS, container, f"on {_listed(own)}, as {_rules(expected)} of the policy"),)
+    return troubles or (_finding(Result.PASS, container, f"on {_listed(own)}, as {_rules(expected)} has it"),)
 
 
 def _stranger(container: Container, inside: list[str]) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from enforcer.posture.external import external, untried
 from enforcer.posture.finding import Finding
 from enforcer.posture.pairs import doors, inter_container, towards
 
-AT_A_TIME = 4
+AT_A_TIME = 8
 """Containers that are tried from at the same time: each has a process of ours, most of the time waiting."""
 
 _PROTOCOLS = (6, 17)
