@@ -24,6 +24,8 @@ from enforcer.errors import ContainerGone
 NEAR, FAR, NOBODY = "203.0.113.1", "203.0.113.2", "203.0.113.77"
 NEAR6, FAR6 = "2001:db8::1", "2001:db8::2"
 MANY = 3000
+TCPI_OPT_SYN_DATA = 32
+"""include/uapi/linux/tcp.h, in the sixth byte of struct tcp_info."""
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 OPENER = (
@@ -177,6 +179,25 @@ def test_who_began_is_told_in_every_state(ground: Ground, outwards: bool, finish
     if finished != "nobody":
         (here if finished == "this side" else there).shutdown(socket.SHUT_WR)
     assert [ends(flow) for flow in ground.flows()] == expected
+
+
+@pytest.mark.parametrize("outwards", [True, False], ids=["opened", "accepted"])
+def test_who_began_is_told_of_a_fast_open(ground: Ground, outwards: bool) -> None:
+    """TCP Fast Open sends data with the SYN, from the second connection on."""
+    for space in (ground.near, ground.far):
+        space.run("sysctl", "-q", "-w", "net.ipv4.tcp_fastopen=3")
+    listener = ground.bound(*((ground.far, FAR) if outwards else (ground.near, NEAR)))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
+    expected, with_data = [], 0
+    for _ in range(2):
+        made = ground.make(ground.near if outwards else ground.far)
+        made.sendto(b"early", socket.MSG_FASTOPEN, listener.getsockname())
+        accepted = ground.stack.enter_context(listener.accept()[0])
+        assert accepted.recv(5) == b"early"
+        with_data += bool(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[5] & TCPI_OPT_SYN_DATA)
+        expected += [ends_of(made)] if outwards else []
+    assert with_data == 1
+    assert sorted(ends(flow) for flow in ground.flows()) == sorted(expected)
 
 
 def test_a_connection_that_nobody_has_answered_is_found_and_ended(ground: Ground) -> None:
