@@ -90,12 +90,15 @@ class DockerFollower:
 class Writer:
     """The loop of the only thread that changes the kernel's maps: it does what it is given, one task after the other.
 
-    ``failed`` is told of a task that could not be done, and what has to happen again; the loop goes on.
+    ``failed`` is told of a task that could not be done, and what has to happen again; the loop goes on. ``done`` is told that
+    one was.
     """
 
-    def __init__(self, failed: Callable[[EnforcerError, Message], None]) -> None:
+    def __init__(
+        self, failed: Callable[[EnforcerError, Message], None], done: Callable[[], None] = lambda: None
+    ) -> None:
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Message] | None] = queue.SimpleQueue()
-        self._failed = failed
+        self._failed, self._done = failed, done
 
     def put(self, task: Callable[[], object], again: Message) -> None:
         """Have a task done soon; ``again`` is what to do if it fails. Any thread may call it."""
@@ -120,6 +123,7 @@ class Writer:
             task, again = item
             try:
                 task()
+                self._done()
             except EnforcerError as e:
                 self._failed(e, again)
 

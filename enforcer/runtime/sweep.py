@@ -77,21 +77,25 @@ class Sweep:
         self._woken.set()
 
     def run(self) -> None:
-        """Look when woken, if what connections are judged by has changed, until the end."""
+        """Look at once, and when woken, if what connections are judged by has changed, until the end."""
         looked: tuple[int, int] | None = None
         again: float | None = None
-        while True:
-            self._woken.wait(None if again is None else max(0.0, again - time.monotonic()))
-            self._woken.clear()
-            if self._ending:
-                return
-            config = self._maps.config()
-            if looked != (config.generation, config.epoch):
-                looked, again = (config.generation, config.epoch), time.monotonic() + AGAIN_S
+        while not self._ending:
+            now = self._judged_by()
+            if now and now != looked:
+                looked, again = now, time.monotonic() + AGAIN_S
                 self.look()
             elif again is not None and time.monotonic() >= again:
                 again = None
                 self.look()
+            self._woken.wait(None if again is None else max(0.0, again - time.monotonic()))
+            self._woken.clear()
+
+    def _judged_by(self) -> tuple[int, int] | None:
+        """Generation and epoch of what is in force; None while that is being put in force, whose end wakes us."""
+        snapshot, config = self._snapshot(), self._maps.config()
+        settled = snapshot and snapshot.image.generation == config.generation
+        return (config.generation, config.epoch) if settled else None
 
     def shortcomings(self) -> dict[str, str]:
         """What the last look could not do, and why."""

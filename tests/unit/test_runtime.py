@@ -499,10 +499,10 @@ def test_the_end_is_not_delayed_by_what_waits() -> None:
 
 
 def test_the_writer_goes_on_after_a_failure() -> None:
-    """A task that fails is told of, and the next one is done."""
+    """A task that fails is told of, and the next one is done; what waits for changes is told of that one."""
     failures: list[tuple[str, object]] = []
     done: list[int] = []
-    writer = Writer(lambda error, again: failures.append((str(error), again)))
+    writer = Writer(lambda error, again: failures.append((str(error), again)), lambda: done.append(2))
 
     def refuse() -> None:
         raise EdgeError("no")
@@ -511,4 +511,4 @@ def test_the_writer_goes_on_after_a_failure() -> None:
     writer.put(lambda: done.append(1), Resync())
     writer.end()
     writer.run()
-    assert (failures, done) == ([("no", Reload())], [1])
+    assert (failures, done) == ([("no", Reload())], [1, 2])
