@@ -6,7 +6,7 @@ import sys
 
 from tabulate import tabulate
 
-from bench import adopt
+from bench import adopt, connect
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -15,9 +15,10 @@ SIZES = (20, 1000)
 
 
 def main() -> int:
-    """Both tables; what cannot be measured here is one line."""
+    """All tables; what cannot be measured here is one line."""
     try:
         _publishing()
+        _connecting()
         _starting()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
@@ -52,6 +53,18 @@ def _starting() -> None:
         )
     ]
     heads = (f"start with {adopt.CONTAINERS} containers, {adopt.REPEATS} times", "least ms", "median", "most", "ratio")
+    print()
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 4)))
+
+
+def _connecting() -> None:
+    """A connect that is judged anew each time, its own cost included; the last columns are times the first."""
+    found = connect.measure()
+    what = f"connect, {connect.BATCHES} x {connect.CONNECTS} in turns"
+    heads = (what, "nothing judged, ns", f"{connect.FEW} prefixes", f"{connect.MANY} prefixes", "ratio many to few")
+    rows = [
+        ("median", *(f"{n * 1e9:.0f}" for n in (found.free, found.few, found.many)), f"{found.many / found.few:.2f}")
+    ]
     print()
     print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 4)))
 
