@@ -26,7 +26,7 @@ GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the dir
 LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
 LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE = 5, 6, 7, 8
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
-FLOW_INBOUND = 1  # enum enf_flow_state
+FLOW_INBOUND, FLOW_ALLOWED, FLOW_OBSERVED, FLOW_DENIED = 1, 2, 3, 4  # enum enf_flow_state
 
 
 class Record(ctypes.Structure):

@@ -90,6 +90,15 @@ static __always_inline struct enf_flow_key enf_key_of(const struct enf_flow *f)
 	return (struct enf_flow_key){.socket = f->socket, .address = f->to, .port = f->port, .protocol = f->protocol};
 }
 
+/* What was refused, or would have been, under this epoch or (epoch 0) under any: enum enf_flow_state, or 0. */
+static __always_inline u32 enf_known_refused(const struct enf_flow_key *key, u32 epoch)
+{
+	struct enf_flow_key k = *key;
+	struct enf_flow_value *v = refusals.lookup(&k);
+
+	return v && (!epoch || v->epoch == epoch) ? v->state : 0;
+}
+
 /* What is known of a flow: enum enf_flow_state, or 0. */
 static __always_inline u32 enf_known(const struct enf_flow_key *key, u32 epoch)
 {
@@ -98,8 +107,7 @@ static __always_inline u32 enf_known(const struct enf_flow_key *key, u32 epoch)
 
 	if (v && (v->state == ENF_FLOW_INBOUND || v->epoch == epoch))
 		return v->state;
-	v = refusals.lookup(&k);
-	return v && v->epoch == epoch ? v->state : 0;
+	return enf_known_refused(key, epoch);
 }
 
 static __always_inline void enf_remember(const struct enf_flow_key *key, u32 epoch, u32 state)
@@ -113,9 +121,9 @@ static __always_inline void enf_remember(const struct enf_flow_key *key, u32 epo
 		refusals.update(&k, &v);
 }
 
-/* An attempt that was not made before: judged, and counted and recorded unless it is allowed. */
+/* An attempt, judged; counted and recorded unless it is allowed, or has had the same answer before (0: none). */
 static __always_inline enum enf_verdict enf_judge_flow(const int by_task, const struct enf_subject *s, u32 generation,
-						       struct enf_net_subject n, const struct enf_flow *f)
+						       struct enf_net_subject n, const struct enf_flow *f, u32 before)
 {
 	struct enf_endpoint_key key = {.address = f->to, .generation = generation};
 	struct enf_count_key count = {.subject = s->id, .access = ENF_CONNECT, .hook = f->hook};
@@ -129,8 +137,8 @@ static __always_inline enum enf_verdict enf_judge_flow(const int by_task, const 
 	else if (enf_flow_granted(generation, s->id, n.profile, e, f))
 		granted = ENF_CONNECT;
 	count.verdict = enf_decide(granted, ENF_CONNECT, n.mode);
-	if (count.verdict == ENF_ALLOWED)
-		return ENF_ALLOWED;
+	if (count.verdict == ENF_ALLOWED || count.verdict == before)
+		return count.verdict;
 	enf_blame(&count, generation, n.home, e, f);
 	enf_count(&count);
 	enf_net_record(by_task, &count, generation, n.mode, f, ENF_BY_CGROUP);
@@ -142,12 +150,16 @@ static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const
 							struct enf_net_subject n, const struct enf_flow *f)
 {
 	struct enf_flow_key key = enf_key_of(f);
-	u32 state = n.regime == ENF_QUARANTINED ? 0 : enf_known(&key, c->epoch);
+	u32 state = n.regime == ENF_QUARANTINED ? enf_known_refused(&key, c->epoch) : enf_known(&key, c->epoch), before;
 	enum enf_verdict verdict;
 
-	if (state)
-		return state == ENF_FLOW_DENIED ? ENF_DENIED : ENF_ALLOWED;
-	verdict = enf_judge_flow(by_task, s, c->generation, n, f);
+	if (state == ENF_FLOW_DENIED)
+		return ENF_DENIED;
+	if (state && n.regime != ENF_QUARANTINED)
+		return ENF_ALLOWED;
+	before = enf_known_refused(&key, 0);
+	before = before == ENF_FLOW_DENIED ? ENF_DENIED : before == ENF_FLOW_OBSERVED ? ENF_OBSERVED : 0;
+	verdict = enf_judge_flow(by_task, s, c->generation, n, f, before);
 	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
 	enf_remember(&key, c->epoch, state);
 	return verdict;

@@ -11,6 +11,7 @@
 #define ENF_EXPERIMENT 253       /* RFC 3692: the canary's, whose raw socket is let through so that its packet is tried */
 #define ENF_TCP_LISTEN 10
 #define ENF_SYN 0x02
+#define ENF_RST 0x04
 #define ENF_ACK 0x10
 
 /* A task makes a socket that no address is judged for when it sends. */
@@ -69,6 +70,7 @@ ENF_SECURITY(enf_socket_create, enf_judge_family, 0, 3)
 struct enf_packet {
 	struct enf_flow flow;
 	u32 content;             /* where what follows the ports starts, for UDP */
+	u32 next;                /* where the header after IP's starts; 0 or 1: there is none to be read */
 	u16 own_port;
 	u8 flags;                /* of TCP */
 };
@@ -122,6 +124,7 @@ static __always_inline bool enf_read(struct __sk_buff *skb, bool leaves, struct 
 	u8 protocol = p->flow.protocol;
 	u16 ports[2];
 
+	p->next = at;
 	if (at < 2 || (protocol != ENF_TCP && protocol != ENF_UDP && protocol != ENF_UDPLITE && protocol != ENF_SCTP &&
 		       protocol != ENF_DCCP))
 		return at;
@@ -204,6 +207,54 @@ static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 
 	return s;
 }
 
+/* 255, which is no type, if there is none. */
+static __always_inline u8 enf_icmp_type(struct __sk_buff *skb, const struct enf_packet *p)
+{
+	u8 type;
+
+	return p->next < 2 || bpf_skb_load_bytes(skb, p->next, &type, 1) < 0 ? 255 : type;
+}
+
+/*
+ * The kernel answers for a container by sockets of its own, which have the container's cgroup: a reset for a port where nobody
+ * listens, an echo reply, an ICMP error. A subject that may make raw sockets could forge those, so there they are judged.
+ */
+static __always_inline bool enf_by_kernel(struct __sk_buff *skb, struct enf_net_subject n, const struct enf_packet *p)
+{
+	u8 type;
+
+	if (p->flow.protocol == ENF_TCP)
+		return p->flags & ENF_RST && !(n.sockets & ENF_SOCKET_RAW);
+	if ((p->flow.protocol != ENF_ICMP && p->flow.protocol != ENF_ICMPV6) || n.sockets & (ENF_SOCKET_RAW | ENF_SOCKET_ICMP))
+		return false;
+	type = enf_icmp_type(skb, p);
+	if (p->flow.protocol == ENF_ICMPV6)
+		return (type >= 1 && type <= 4) || type == 129;
+	return type == 0 || type == 3 || type == 11 || type == 12;
+}
+
+/*
+ * Neighbour and router discovery and multicast listening (RFC 4861, RFC 2710, RFC 3810): the kernel's own, by a socket that was
+ * made with the container's network namespace and so has its cgroup. Without them a container has no IPv6 at all. They are let
+ * go on the link only: to link-local addresses, and to addresses on the subject's own networks.
+ */
+static __always_inline bool enf_of_the_link(struct __sk_buff *skb, u32 generation, u32 subject, const struct enf_packet *p)
+{
+	struct enf_subnet_key subnet = {.prefixlen = 160, .generation = generation, .address = p->flow.to};
+	const u8 *to = p->flow.to.bytes;
+	u32 *network;
+	u8 type = enf_icmp_type(skb, p);
+
+	if (p->flow.protocol != ENF_ICMPV6)
+		return false;
+	if (!(type >= 130 && type <= 136) && type != 143)
+		return false;
+	if ((to[0] == 0xff && (to[1] & 15) == 2) || (to[0] == 0xfe && (to[1] & 0xc0) == 0x80))
+		return true;
+	network = subnets.lookup(&subnet);
+	return (type == 135 || type == 136) && network && enf_member(generation, subject, *network);
+}
+
 /* A packet leaves. 1 lets it go, 0 drops it; a task that sends just then gets EPERM. */
 int enf_egress(struct __sk_buff *skb)
 {
@@ -224,6 +275,8 @@ int enf_egress(struct __sk_buff *skb)
 	if (n.scope && p.flow.protocol == ENF_UDP && enf_to_resolver(&p.flow.to))
 		return enf_answer_name_query(skb, p.content, s, c->generation, n) != ENF_DENIED;
 	if (enf_loopback(&p.flow.to) && s->id != ENF_CANARY)
+		return 1;
+	if (n.regime != ENF_QUARANTINED && (enf_by_kernel(skb, n, &p) || enf_of_the_link(skb, c->generation, s->id, &p)))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
 	if (n.regime != ENF_QUARANTINED && p.flow.protocol == ENF_TCP && enf_began_there(skb, s, c->epoch, &p))

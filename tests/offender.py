@@ -220,6 +220,18 @@ def talk(address, port):
             print(errno.errorcode.get(e.errno, "silence"), flush=True)
 
 
+def resend(address, port):
+    """One socket sends a datagram for each line on standard input; a line tells how it went."""
+    sender = socket.socket(family(address), socket.SOCK_DGRAM)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        try:
+            sender.sendto(line.encode(), (address, int(port)))
+            print("sent", flush=True)
+        except OSError as e:
+            print(errno.errorcode.get(e.errno), flush=True)
+
+
 def serve(address, port, kind):
     """Answer one client as long as it speaks: a stream whose listener closes once it has come, or datagrams."""
     if kind == "udp":
@@ -341,6 +353,7 @@ DEEDS = {
     "send-again": send_again,
     "datagram": datagram,
     "talk": talk,
+    "resend": resend,
     "serve": serve,
     "unix": unix,
     "socketcall": socketcall,

@@ -29,7 +29,7 @@ from enforcer.runtime.reconcile import Snapshot
 
 log = logging.getLogger(__name__)
 
-_STATES = {Verdict.OBSERVED: 3, Verdict.DENIED: 4}  # enum enf_flow_state
+_STATES = {Verdict.OBSERVED: abi.FLOW_OBSERVED, Verdict.DENIED: abi.FLOW_DENIED}
 
 AGAIN_S = 1.0
 """A connect that was judged just before the change may not be listed yet: after this time it is looked once more."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.e2e.agent import INSIDE, Agent, sample
 from tests.e2e.conftest import Containers
-from tests.e2e.test_following import INTERNAL, NETWORK
+from tests.e2e.test_following import INTERNAL, NETWORK, address_of
 from tests.e2e.world import World
 
 OUTSIDE_NAME = "data-in-a-name.example.com"
@@ -35,6 +37,19 @@ def test_a_container_that_is_free_may_ask(agent: Agent, containers: Containers, 
     guest = containers.start(name="guest", network=NETWORK)
     before = agent.mark()
     containers.execute(guest, "nslookup", "-type=a", OUTSIDE_NAME, "127.0.0.11")
+    assert agent.rise(before) == {}
+
+
+def test_the_kernel_answers_for_a_container(agent: Agent, containers: Containers, world: World) -> None:
+    """Echo replies and resets are no attempts of the container: whoever may reach it gets them, and nothing is counted."""
+    inmate = containers.start(name="inmate", network=INTERNAL)
+    agent.await_that("the agent to know", lambda: INTERNAL in agent.networks_of("inmate"))
+    address = address_of(inmate, INTERNAL)
+    before = agent.mark()
+    host = world.engine.namespace
+    assert host.run("busybox", "ping", "-c", "1", "-W", "5", address, check=False).status == 0
+    with host.entered(), pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address, 9), timeout=10)
     assert agent.rise(before) == {}
 
 

@@ -88,6 +88,20 @@ def test_one_attempt_is_counted_once_however_often_it_is_made(wire: Wire) -> Non
     assert (sum(observed.counts.values()), len(observed.records)) == (1, 1)
 
 
+def test_a_change_elsewhere_makes_no_new_attempt(wire: Wire) -> None:
+    """What is refused, or only watched, is judged anew when the policy changes; the same answer again is not counted again."""
+    wire.allow()
+    for who in ("beta", "watched"):
+        with wire.running(who, "resend", FAR[0], "53") as sender:
+            before = wire.counted(who)
+            answers = {say(sender, "one")}
+            for port in (445, 446, 447):
+                wire.allow(f"[{port}/tcp]")
+                answers.add(say(sender, "again"))
+            assert answers == {"EPERM" if who == "beta" else "sent"}
+            assert wire.counted(who) == before + 1
+
+
 @pytest.mark.parametrize("version", [0, 1], ids=["IPv4", "IPv6"])
 def test_a_flow_older_than_the_policy_is_judged(wire: Wire, version: int) -> None:
     """An open connection that a new policy does not allow is cut off at its next packet, counted once, as often as it is sent."""
@@ -144,6 +158,8 @@ def test_quarantine_cuts_everything_at_once(wire: Wire) -> None:
             wire.allow("[443/tcp]")
             arrived = wire.arrived()["tcp"]
             assert say(talker, "two") in ("silence", "EPERM")
+            seen = wire.do("alpha", "send-again", FAR[0], "53", "50")
+            assert (seen.said.strip(), len(seen.records)) == ("50", 1)
             assert wire.do("alpha", "tcp", FAR[0], "443").code == 77
             assert wire.do("alpha", "tcp", "127.0.0.1", "9").code == 0
             assert wire.arrived()["tcp"] == arrived

@@ -68,6 +68,11 @@ class Wire:
         listed = json.loads(self.far.run("nft", "-j", "list", "counters").out)["nftables"]
         return {c["counter"]["name"].removeprefix("n_"): c["counter"]["packets"] for c in listed if "counter" in c}
 
+    def counted(self, who: str) -> int:
+        """Attempts of a container that were counted."""
+        subject = self.world.subject(who)
+        return sum(n for key, n in self.world.maps.counts().items() if key[0] == subject)
+
     @contextmanager
     def running(self, who: str, deed: str, *arguments: str, at: Namespace | None = None) -> Iterator[subprocess.Popen]:
         """A deed that goes on, once it has said its first line; ``who`` "" for no container."""
