@@ -44,7 +44,7 @@ def outside(engine: Engine, *, back: str) -> Iterator[Outside]:
         plug((engine.namespace, link), (space, "eth0"), addresses)
         space.run("ip", "-6", "route", "add", back, "via", "2001:db8::1")
         engine.assert_closed(link)
-        command = (sys.executable, str(Path(__file__)), str(record))
+        command = (sys.executable, "-m", __name__, str(record))
         listener = space.start(*command, name="outside", log=engine.directory / "outside.log")
         try:
             await_that("the outside to listen", record.exists)
