@@ -18,19 +18,23 @@ from enforcer.edges.directory import private
 from enforcer.edges.dockerd import Dockerd, DockerEvent
 from enforcer.edges.http import Scrape, Tls
 from enforcer.edges.journal import Journal
-from enforcer.edges.policyfile import fingerprint, load
 from enforcer.edges.systemd import notify
-from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError, PolicyError, UsageError
+from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError
 from enforcer.runtime import report
 from enforcer.runtime.auditing import Auditing
 from enforcer.runtime.canary import NAME, Canary, remove_left
 from enforcer.runtime.facts import Survey, survey_of
 from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
+from enforcer.runtime.guard import EgressGuard
 from enforcer.runtime.mend import reattach
+from enforcer.runtime.operator import Operator
+from enforcer.runtime.orders import OrdersFile
 from enforcer.runtime.pipeline import Pipeline
+from enforcer.runtime.policies import PolicyFiles
 from enforcer.runtime.proof import Finding
 from enforcer.runtime.reconcile import Reconcile, Snapshot
 from enforcer.runtime.records import Records
+from enforcer.runtime.requests import Requests
 from enforcer.runtime.selftest import SelfTest
 from enforcer.runtime.selftest import plain as plain_check
 from enforcer.runtime.state import StateFile
@@ -53,19 +57,19 @@ class Agent:
                 "the enforcer needs root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN): run it with sudo"
             )
         self._settings = settings
-        self._fingerprint = fingerprint(settings.policy)  # before it is read: a change in between is not missed
-        self._policy = load(settings.policy, settings.mode)
+        self._files = PolicyFiles(settings)
         self._cgroups = Cgroups()
         self._dockerd = Dockerd(settings.docker)
         self._parent = settings.cgroup or default_parent(self._dockerd.engine().cgroup_driver)
         private(settings.run, "--run")
         self._file = StateFile(settings.state)
         self._state = self._file.read()
+        self._guard = EgressGuard(settings.pins)
+        self._orders = OrdersFile(settings.state)
         self._scrape = Scrape(settings.listen, tls)
         self._journal = JournalSink(journal := Journal(settings.journal))
         self._recovered = journal.recovered
         self._supervisor = Supervisor()
-        self._load_failures = 0
         self._ready = False
 
     def start(self) -> None:
@@ -96,13 +100,17 @@ class Agent:
             failing.pop_all()
 
     def _put_in_force(self) -> None:
-        self._reconcile = Reconcile(self._probes.maps, self._file, self._state, canary=self._canary.inode())
-        survey = self._survey(self._policy)
-        self._reconcile.load(self._policy, survey.full())
+        self._reconcile = Reconcile(
+            self._probes.maps, self._file, self._state, canary=self._canary.inode(), guard=self._guard
+        )
+        self._reconcile.order(self._orders.orders)
+        survey = self._survey(self._files.policy)
+        self._reconcile.load(self._files.policy, survey.full())
         self._probes.attach(self._cgroups, [self._parent], self._auditing.try_all)
         self._auditing.beside(self._probes)
         if self._settings.require_deny:
             self._probes.require_deny()
+            self._guard.require()
         self._surveyor = Surveyor(
             survey, found=self._found, reload=self._reload, stopped=self._supervisor.stopping.wait
         )
@@ -122,7 +130,9 @@ class Agent:
         self._pipeline = Pipeline(rings, self._probes.open_maps(), records, self._journal, born=self._on_born)
         self._probes.hand_over(self._pipeline.read_out)
         self._announce()
+        self._guard.tell_to(self._pipeline.notice)
         self._supervisor.start("writer", self._writer.run)
+        self._supervisor.start("guard", self._watch_guard)
         self._supervisor.start("survey", self._surveyor.run)
         self._supervisor.start("docker", self._docker.run)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
@@ -131,6 +141,14 @@ class Agent:
         if not self._probes.adopted:
             self._selftest.check()
         self._supervisor.every("canary", CANARY_S, self._selftest.check, at_once=self._probes.adopted)
+        self._requests = Requests(
+            snapshot=self._snapshot,
+            status=self._status,
+            selftest=lambda: plain_check(self._selftest.check()),
+            guard=self._guard,
+            operator=Operator(self._orders, self._reconcile, self._writer, self._pipeline.notice),
+            policy=self._settings.policy,
+        )
         self._scrape.registry.register(Metrics(self._reading))
 
     def wait(self) -> None:
@@ -170,7 +188,7 @@ class Agent:
         return self._reconcile.snapshot
 
     def _survey(self, policy: Policy) -> Survey:
-        return survey_of(policy, self._dockerd, self._cgroups, self._settings.own)
+        return survey_of(policy, self._dockerd, self._cgroups, self._settings.own, self._guard.know)
 
     def _cover(self) -> None:
         self._probes.cover_all(self._cgroups, self._snapshot().facts.containers.values())
@@ -189,29 +207,22 @@ class Agent:
 
         self._writer.put(write, Resync())
 
+    def _watch_guard(self) -> None:
+        self._guard.run(self._supervisor.stopping.wait, lambda: self._writer.put(self._guard.check, Resync()))
+
     def _on_born(self, docker_id: str) -> None:
         """A container that nobody prepared has appeared: ask Docker about it now, not when its event comes."""
         if docker_id not in self._snapshot().facts.containers:
             self._surveyor.put(DockerEvent("container", "start", docker_id, docker_id, time.time_ns()))
 
     def _watch(self) -> None:
-        found = fingerprint(self._settings.policy)
-        if found != self._fingerprint:
-            self._fingerprint = found
+        if self._files.changed():
             self._surveyor.put(Reload())
 
     def _reload(self) -> Survey | None:
         """Read the policy's files; the survey for what they name, or None if nothing changes. A bad file changes nothing."""
-        try:
-            policy = load(self._settings.policy, self._settings.mode)
-        except PolicyError as e:
-            self._load_failures += 1
-            for line in str(e).splitlines():
-                log.error("the policy does not load, the running one stays: %s", line)
-            first, problems = str(e.problems[0]), len(e.problems)
-            self._pipeline.notice("policy-refused", first, outcome="failure", problems=problems)
-            return None
-        if policy == self._policy:
+        policy = self._files.again(self._pipeline.notice)
+        if policy is None:
             return None
         survey = self._survey(policy)
         facts = survey.full()
@@ -220,11 +231,11 @@ class Agent:
             try:
                 self._reconcile.load(policy, facts)
             except EnforcerError:
-                self._policy = self._snapshot().policy  # so that the next attempt is one
+                self._files.policy = self._snapshot().policy  # so that the next attempt is one
                 raise
             self._announce()
 
-        self._policy = policy
+        self._files.policy = policy
         self._writer.put(write, Reload())
         return survey
 
@@ -249,14 +260,15 @@ class Agent:
         return report.Health(
             finding=self._selftest.finding,
             canary_time=self._selftest.time,
-            load_failures=self._load_failures,
+            load_failures=self._files.failures,
             docker=self._settings.docker,
             connected=self._docker.connected,
             adopted=self._probes.adopted,
             behind=self._surveyor.behind,
             uncovered=self._probes.uncovered,
             unplaced=self._records.unplaced + self._auditing.unplaced,
-            shortcomings=self._auditing.shortcomings(),
+            shortcomings={**self._auditing.shortcomings(), **self._guard.degraded()},
+            egress_blocked=self._guard.counts(),
             malformed=self._pipeline.malformed,
         )
 
@@ -266,18 +278,10 @@ class Agent:
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if not self._ready:
             raise EdgeError("the agent is starting: ask again in a moment")
-        match request.get("command"):
-            case "status":
-                found = report.status(self._status_maps, self._snapshot(), self._probes.holds, self._health())
-                return {**found, "pid": os.getpid(), "policy": {**found["policy"], "path": str(self._settings.policy)}}
-            case "selftest":
-                return plain_check(self._selftest.check())
-            case "matrix":
-                from enforcer.core.matrix import matrix, plain  # noqa: PLC0415 -- no start needs it
+        return self._requests.answer(request)
 
-                return plain(matrix(self._snapshot().policy, self._snapshot().facts))
-            case other:
-                raise UsageError(f"unknown request {other!r}")
+    def _status(self) -> dict[str, Any]:
+        return report.status(self._status_maps, self._snapshot(), self._probes.holds, self._health())
 
 
 def run(settings: Settings, tls: Tls | None = None) -> None:

@@ -83,6 +83,15 @@ def _status_text(found: dict[str, Any]) -> list[str]:
         "",
         table(["HOOK", "HELD BY"], sorted(found["mechanisms"].items())),
     ]
+    if guarded := found["egress"]["networks"]:
+        held = f"BY {found['egress']['table'].upper()}" if found["egress"]["holds"] else "NOT HELD"
+        dropped = [(n["network"], n["bridge"], n["dropped"]) for n in guarded]
+        lines += ["", table([f"GUARDED {held}", "BRIDGE", "PACKETS DROPPED"], dropped)]
+    orders = [("blocked", o["network"], o) for o in found["blocked"]]
+    orders += [("quarantined", o["container"], o) for o in found["quarantined"]]
+    if orders:
+        rows = [(what, name if o["there"] else f"{name} (gone)", o["who"], o["why"]) for what, name, o in orders]
+        lines += ["", table(["ORDERED", "WHAT", "BY", "WHY"], rows)]
     if found["degraded"]:
         lines += ["", table(["DEGRADED", "WHY"], [(d["what"], d["why"]) for d in found["degraded"]])]
     return lines
@@ -93,16 +102,22 @@ def _status_text(found: dict[str, Any]) -> list[str]:
     "--pins", type=click.Path(path_type=Path), default=defaults.PINS, show_default=True, help="Directory of pins."
 )
 def unload_command(pins: Path) -> None:
-    """Remove every program, map and audit rule from the kernel: nothing is enforced any more. The agent must have stopped."""
+    """Remove every program, map, audit rule and packet filter of ours from the kernel: nothing is enforced any more.
+
+    The agent must have stopped. What is blocked or quarantined is so again when the next agent starts.
+    """
     from enforcer.edges.cgroup import Cgroups  # noqa: PLC0415 -- no other command here looks at cgroups
     from enforcer.runtime.audit import forget  # noqa: PLC0415 -- carries the observer
     from enforcer.runtime.canary import remove_left  # noqa: PLC0415 -- carries the canary
+    from enforcer.runtime.guard import name_of, remove_table  # noqa: PLC0415 -- carries pyroute2
 
     remove_left(Cgroups(), "/")
     pinned = pins.exists()
     links = Loader(pins, Libbpf()).unload() if pinned else 0
     rules = forget(pins)
-    if not pinned and not rules:
+    guarded = remove_table(pins)
+    if not pinned and not rules and not guarded:
         raise UsageError(f"nothing is pinned at {pins}: --pins must be what `enforcer run` was given")
     lines = [f"{links} programs detached, {pins} removed"] if pinned else []
-    emit(lines + ([f"{rules} audit rules removed"] if rules else []))
+    lines += [f"{rules} audit rules removed"] if rules else []
+    emit(lines + ([f"the table inet {name_of(pins)} is removed"] if guarded else []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import socketserver
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,10 @@ REFUSALS: Mapping[object, type[EnforcerError]] = MappingProxyType(
 """An answer's ``exit_code`` → what ``ask`` raises: the agent's refusals end a command as if it had refused itself."""
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
+"""Answers a request, in which ``uid`` is what the kernel says of who asks (SO_PEERCRED, unix(7)), whatever the asker says."""
+
+CREDENTIALS = struct.Struct("3i")
+"""struct ucred: pid, uid, gid."""
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -42,7 +47,9 @@ class Control:
             timeout = TIMEOUT_S
 
             def handle(self) -> None:
-                self.wfile.write(msgspec.json.encode(_answered(answer, self.rfile.readline(LONGEST))) + b"\n")
+                uid = _uid_of(self.connection)
+                answered = _answered(lambda asked: answer({**asked, "uid": uid}), self.rfile.readline(LONGEST))
+                self.wfile.write(msgspec.json.encode(answered) + b"\n")
 
         self._path = path
         self._held = hold(path.parent, "--run")
@@ -62,6 +69,12 @@ class Control:
         self._server.server_close()
         self._path.unlink(missing_ok=True)
         os.close(self._held)
+
+
+def _uid_of(connection: socket.socket) -> int:
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    _, uid, _ = CREDENTIALS.unpack(raw)
+    return int(uid)
 
 
 def _answered(answer: Answer, line: bytes) -> dict[str, Any]:

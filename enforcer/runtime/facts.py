@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from enforcer.core.model import (
@@ -36,10 +37,11 @@ class Survey:
     """Reads the host: everything with ``full``, and with ``after`` only what one event may have changed.
 
     ``paths`` are the host paths that the policy names; a reloaded policy needs a new survey. ``own``: the agent's own paths,
-    and whether each is the journal. ``protected`` tells which objects are worth looking for links to. One thread uses it.
+    and whether each is the journal. ``protected`` tells which objects are worth looking for links to. ``bridged`` is told the
+    host's interface on each network (Docker id), before the facts that name the network. One thread uses it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each is a neighbour, or a question, of its own
         self,
         dockerd: Dockerd,
         cgroups: Cgroups,
@@ -47,9 +49,10 @@ class Survey:
         *,
         own: Mapping[Path, bool] | None = None,
         protected: Callable[[Facts], Iterable[ObjectId]] = lambda _: (),
+        bridged: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
         self._dockerd, self._cgroups, self._paths = dockerd, cgroups, tuple(paths)
-        self._own, self._protected = own or {}, protected
+        self._own, self._protected, self._bridged = own or {}, protected, bridged
         self._links: dict[ObjectId, DataObject] = {}
         self._procfs = Procfs()
         self._inodes = Inodes(procfs=self._procfs)
@@ -99,6 +102,7 @@ class Survey:
     def _read_networks(self) -> None:
         own = host_addresses()
         found = self._dockerd.bridged()
+        self._bridged({network.id: bridge for network, bridge in found})
         self._networks = {n.name: _with_gateways(n, own.get(bridge, ())) for n, bridge in found}
 
     def _read_volumes(self) -> None:
@@ -181,11 +185,20 @@ def paths_of(policy: Policy) -> tuple[str, ...]:
     )
 
 
-def survey_of(policy: Policy, dockerd: Dockerd, cgroups: Cgroups, own: Mapping[Path, bool]) -> Survey:
+def survey_of(
+    policy: Policy,
+    dockerd: Dockerd,
+    cgroups: Cgroups,
+    own: Mapping[Path, bool],
+    bridged: Callable[[Mapping[str, str]], None],
+) -> Survey:
     """A survey with a policy's eyes: it knows the paths that the policy names and what it protects."""
-    return Survey(
-        *(dockerd, cgroups, paths_of(policy)), own=own, protected=lambda facts: protect(policy, facts).objects
-    )
+    protected = partial(_protected, policy)
+    return Survey(dockerd, cgroups, paths_of(policy), own=own, protected=protected, bridged=bridged)
+
+
+def _protected(policy: Policy, facts: Facts) -> Iterable[ObjectId]:
+    return protect(policy, facts).objects
 
 
 def container_cgroup(path: str, container: str) -> str:

@@ -1,4 +1,4 @@
-"""The only writer of the kernel's maps: facts and policy in, rows out, published by generation.
+"""The only writer of the kernel's maps and packet filter: facts and policy in, rows out, published by generation.
 
 One thread calls it. What it has published can be read from any thread as one immutable ``Snapshot``.
 """
@@ -15,6 +15,8 @@ from enforcer.core.image import Image
 from enforcer.core.model import Container, Facts, Inode, Policy
 from enforcer.core.plan import plan
 from enforcer.edges.bpf.maps import Maps
+from enforcer.runtime.guard import EgressGuard
+from enforcer.runtime.orders import Orders
 from enforcer.runtime.state import State, StateFile
 
 log = logging.getLogger(__name__)
@@ -45,12 +47,16 @@ class Snapshot:
 class Reconcile:
     """Keeps the maps equal to what policy and host ask for.
 
-    ``state`` is what ``file`` held, and is kept there from now on; ``canary`` is the self-test's forbidden file.
+    ``state`` is what ``file`` held, and is kept there from now on; ``canary`` is the self-test's forbidden file; ``guard`` is
+    the packet filter's part.
     """
 
-    def __init__(self, maps: Maps, file: StateFile, state: State, *, canary: Inode | None) -> None:
+    def __init__(
+        self, maps: Maps, file: StateFile, state: State, *, canary: Inode | None, guard: EgressGuard | None = None
+    ) -> None:
         self._maps, self._file, self._state, self._canary = maps, file, state, canary
         self._foreseen: dict[str, Container] = {}
+        self._guard, self._orders = guard, Orders()
         self._recent: dict[int, Snapshot] = {}
         self._known: Image | None = None  # exactly what the maps hold; None: something else, and everything is written
         self.snapshot: Snapshot | None = None
@@ -80,6 +86,15 @@ class Reconcile:
             self._foreseen.pop(identity, None)
         return self._republish(facts)
 
+    def order(self, orders: Orders) -> None:
+        """From now on an operator wants this blocked and quarantined, and no more; at once if a policy is in force.
+
+        Raises as ``load``; what is ordered is then in force with the next change.
+        """
+        self._orders = orders
+        if self.snapshot:
+            self._republish(self.snapshot.facts)
+
     def at(self, generation: int) -> Snapshot | None:
         """What was in force in that generation, or what is now, if that was too long ago."""
         return self._recent.get(generation, self.snapshot)
@@ -100,6 +115,7 @@ class Reconcile:
         return self._publish(running.policy, self._with_foreseen(facts), running.image.generation)
 
     def _publish(self, policy: Policy, facts: Facts, generation: int) -> Snapshot:
+        facts = replace(facts, quarantined=frozenset(self._orders.quarantined))
         state = self._remember(policy, facts, generation)
         image = compile_image(policy, facts, state.ids, generation, canary=self._canary)
         before, self._known = self._known, None  # what a failure between two operations leaves is not known
@@ -113,6 +129,8 @@ class Reconcile:
         self.snapshot = Snapshot(policy, facts, image, state, self._gone(facts))
         self._recent[generation] = self.snapshot
         self._recent.pop(generation - KEPT_GENERATIONS, None)
+        if self._guard:
+            self._guard.follow(policy, facts, self._orders.blocked)
         return self.snapshot
 
     def _gone(self, facts: Facts) -> dict[str, Container]:

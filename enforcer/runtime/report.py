@@ -37,7 +37,9 @@ class Health:
     unplaced: int
     malformed: int
     shortcomings: Mapping[str, str] = field(default_factory=dict)
-    """What a mechanism does not see on this host → why."""
+    """What a mechanism does not see on this host, or does not hold → why."""
+    egress_blocked: Mapping[str, int] = field(default_factory=dict)
+    """Network → packets that the egress guard has dropped."""
 
 
 def mechanisms(holds: tuple[Hold, ...]) -> dict[str, str]:
@@ -74,6 +76,7 @@ def reading(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Hea
         load_failures=health.load_failures,
         selftest=health.finding.success,
         canary_timestamp=health.canary_time,
+        egress_blocked=Counter(health.egress_blocked),  # what the kernel's own hooks drop is to be added here
     )
 
 

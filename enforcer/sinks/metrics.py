@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -55,6 +55,8 @@ class Reading:
     load_failures: int
     selftest: bool
     canary_timestamp: float
+    egress_blocked: Mapping[str, int] = field(default_factory=dict)
+    """Network → packets that were on their way out of it, or to the host, and were dropped."""
 
 
 def access_label(access: Access) -> str:
@@ -132,6 +134,12 @@ def _losses(reading: Reading) -> Iterator[Metric]:
     )
     yield _family(
         "enforcer_events_suppressed", "Violations counted without a record of their own.", ("container",), suppressed
+    )
+    yield _family(
+        "enforcer_egress_blocked_packets",
+        "Packets of a guarded network that were on their way out of it, or to the host itself, and were dropped.",
+        ("network",),
+        Counter({(name,): n for name, n in reading.egress_blocked.items()}),
     )
     failures = CounterMetricFamily(
         "enforcer_policy_load_failures", "Policies that did not load; the running one stayed."

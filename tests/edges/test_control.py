@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +36,23 @@ def served(tmp_path: Path) -> Iterator[Path]:
 
 def test_request_and_answer(served: Path) -> None:
     """What is asked arrives, and the answer comes back, also for several one after the other."""
-    assert ask(served, {"command": "a"}) == {"asked": {"command": "a"}}
-    assert ask(served, {"command": "b", "x": [1]}) == {"asked": {"command": "b", "x": [1]}}
+    assert ask(served, {"command": "a"}) == {"asked": {"command": "a", "uid": 0}}
+    assert ask(served, {"command": "b", "x": [1]}) == {"asked": {"command": "b", "x": [1], "uid": 0}}
+
+
+def test_who_asks_is_the_kernels_word(served: Path) -> None:
+    """The uid is that of the process at the other end, also if it says that it is another's."""
+    assert ask(served, {"command": "a", "uid": 1000}) == {"asked": {"command": "a", "uid": 0}}
+    served.chmod(0o666)
+    served.parent.chmod(0o711)
+    program = (
+        "import os; from pathlib import Path; from enforcer.edges.control import ask; os.setuid(65534); "
+        "print(ask(Path('control.sock'), {'uid': 0}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, cwd=served.parent, capture_output=True, text=True
+    )
+    assert done.stdout == "{'asked': {'uid': 65534}}\n", done.stderr
 
 
 def test_only_root_may_ask(served: Path) -> None:
@@ -57,7 +74,7 @@ def test_garbage_is_answered(served: Path) -> None:
         connection.connect(str(served))
         connection.sendall(b"\xff{nonsense\n")
         assert b"not a request" in connection.makefile("rb").readline()
-    assert ask(served, {"command": "a"}) == {"asked": {"command": "a"}}
+    assert ask(served, {"command": "a"}) == {"asked": {"command": "a", "uid": 0}}
 
 
 def test_nobody_there(tmp_path: Path) -> None:

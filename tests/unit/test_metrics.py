@@ -23,6 +23,7 @@ READING = Reading(
     load_failures=17,
     selftest=True,
     canary_timestamp=1700000000.0,
+    egress_blocked={"mcp-internal": 19, "database": 0},
 )
 
 
@@ -54,6 +55,14 @@ def test_violations_have_the_contracts_names_and_labels() -> None:
     }
     assert found["mcp_network_violations_total"] == {
         labelled(container="mcp-01", destination="database", action="denied"): 7
+    }
+
+
+def test_packets_that_the_guard_stopped() -> None:
+    """One series for each guarded network, those where nothing has been stopped too: an alert needs the zero before the one."""
+    assert scraped(READING)["enforcer_egress_blocked_packets_total"] == {
+        labelled(network="mcp-internal"): 19,
+        labelled(network="database"): 0,
     }
 
 

@@ -21,6 +21,7 @@ from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.dockerd import DockerEvent
 from enforcer.errors import AbiError, EdgeError, HostError
 from enforcer.runtime.follow import RETRY_S, Reload, Resync, Surveyor, Writer
+from enforcer.runtime.orders import Order, Orders
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.reconcile import Reconcile
 from enforcer.runtime.records import UNNAMED, Records, path_of
@@ -122,6 +123,19 @@ def test_update_changes_only_what_changed(world: World) -> None:
     before = maps.applied
     reconcile.update(GROWN)
     assert maps.applied == before
+
+
+def test_quarantined_containers_are_a_fact(world: World) -> None:
+    """What an operator orders is in the facts that are compiled, at once and with every later look, until it is taken back."""
+    reconcile, _ = world
+    order = Order("alpha", "alice", "odd", 1.0)
+    reconcile.order(Orders(quarantined={ALPHA: order}))
+    assert reconcile.load(policy(), FACTS).facts.quarantined == {ALPHA}
+    assert reconcile.update(GROWN).facts.quarantined == {ALPHA}
+    reconcile.order(Orders(quarantined={BETA: order}))
+    assert reconcile.snapshot.facts.quarantined == {BETA}
+    reconcile.order(Orders())
+    assert reconcile.snapshot.facts.quarantined == frozenset()
 
 
 def test_a_foreseen_container_is_prepared_until_it_has_been_looked_at(world: World) -> None:
