@@ -1,6 +1,14 @@
-/* What an address is by itself. */
+/* What an address is by itself, and the protocols by their numbers. */
 #ifndef ENF_ADDRESS_H
 #define ENF_ADDRESS_H
+
+#define ENF_ICMP 1
+#define ENF_TCP 6
+#define ENF_UDP 17
+#define ENF_DCCP 33
+#define ENF_ICMPV6 58
+#define ENF_SCTP 132
+#define ENF_UDPLITE 136
 
 static __always_inline bool enf_v4(const struct enf_address *a)
 {

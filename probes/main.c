@@ -14,6 +14,7 @@
 #include "reach.c"
 #include "name.c"
 #include "net.c"
+#include "socket.c"
 #include "packet.c"
 #include "syscall.c"
 #include "guard.c"

@@ -72,5 +72,5 @@ static __always_inline enum enf_verdict enf_answer_name_query(struct __sk_buff *
 	length = questions == bpf_htons(1) ? enf_read_name(skb, at + ENF_DNS_HEADER, &key) : 0;
 	if (length && names.lookup(&key))
 		return ENF_ALLOWED;
-	return enf_refuse_name(0, s->id, generation, n, &key, length, 17);
+	return enf_refuse_name(0, s->id, generation, n, &key, length, ENF_UDP);
 }

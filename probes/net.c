@@ -175,7 +175,7 @@ static __always_inline int enf_answer_net(const struct enf_flow *f)
 	if (!s || !c)
 		return 1;
 	n = enf_stands(c->generation, s->id);
-	if (n.scope && f->protocol != 17 && enf_to_resolver(&f->to))  /* over TCP no query can be told from another */
+	if (n.scope && f->protocol != ENF_UDP && enf_to_resolver(&f->to))  /* over TCP no query can be told from another */
 		return enf_refuse_name(1, s->id, c->generation, n, 0, 0, f->protocol) != ENF_DENIED;
 	if (enf_loopback(&f->to))
 		return 1;

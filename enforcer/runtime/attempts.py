@@ -28,7 +28,7 @@ OUTSIDE4, OUTSIDE6 = ("203.0.113.1", 9), ("2001:db8::1", 9)
 
 SYS_BPF, SYS_IO_URING_SETUP, SYS_CLONE3 = 321, 425, 435  # arch/x86/entry/syscalls/syscall_64.tbl
 GET_FD_BY_ID = {"map": 14, "program": 13, "link": 30}  # enum bpf_cmd of include/uapi/linux/bpf.h
-EXPERIMENT = 253  # RFC 3692; ENF_EXPERIMENT of probes/packet.c
+EXPERIMENT = 253  # RFC 3692; ENF_EXPERIMENT of probes/socket.c
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1  # netdevice(7)
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")  # Documentation/admin-guide/LSM/Yama.rst: 3 allows it to nobody
 INTO_CGROUP = 0x200000000  # CLONE_INTO_CGROUP
