@@ -39,6 +39,7 @@ from enforcer.runtime.selftest import SelfTest
 from enforcer.runtime.selftest import plain as plain_check
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
+from enforcer.runtime.sweep import Sweep
 from enforcer.settings import CANARY_S, DRAIN_S, REATTACH_S, WATCH_S, Settings, default_parent
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
@@ -106,6 +107,8 @@ class Agent:
         self._reconcile.order(self._orders.orders)
         survey = self._survey(self._files.policy)
         self._reconcile.load(self._files.policy, survey.full())
+        self._sweep = Sweep(self._probes.open_maps(), lambda: self._reconcile.snapshot, self._cgroups)
+        self._sweep.acquaint()
         self._probes.attach(self._cgroups, [self._parent], self._auditing.try_all)
         self._auditing.beside(self._probes)
         if self._settings.require_deny:
@@ -114,7 +117,7 @@ class Agent:
         self._surveyor = Surveyor(
             survey, found=self._found, reload=self._reload, stopped=self._supervisor.stopping.wait
         )
-        self._writer = Writer(self._surveyor.failed)
+        self._writer = Writer(self._surveyor.failed, self._sweep.wake)
         # a cgroup made inside a container before its own was known has not inherited: look once more
         if self._probes.adopted:
             self._surveyor.put(Resync())  # soon: what is pinned has held it meanwhile, as its container or as unnamed
@@ -126,7 +129,7 @@ class Agent:
 
     def _start_loops(self) -> None:
         records = self._records = Records(self._reconcile.at, self._probes.open_maps(), self._cgroups)
-        rings = self._auditing.rings(self._probes)
+        rings = self._sweep.rings(self._auditing.rings(self._probes))
         self._pipeline = Pipeline(rings, self._probes.open_maps(), records, self._journal, born=self._on_born)
         self._probes.hand_over(self._pipeline.read_out)
         self._announce()
@@ -135,6 +138,7 @@ class Agent:
         self._supervisor.start("guard", self._watch_guard)
         self._supervisor.start("survey", self._surveyor.run)
         self._supervisor.start("docker", self._docker.run)
+        self._supervisor.start("sweep", self._sweep.run)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
         self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
         self._selftest = SelfTest(run=self._run_canary, reattach=self._reattach, notify=self._pipeline.notice)
@@ -158,11 +162,9 @@ class Agent:
         print(report.in_force(self._snapshot(), self._probes.holds), flush=True)
         while not self._supervisor.stopping.is_set():
             received = signal.sigtimedwait(SIGNALS, WATCH_S)
-            if received is None:
-                self._watch()
-            elif received.si_signo == signal.SIGHUP:
+            if received.si_signo == signal.SIGHUP if received else self._files.changed():
                 self._surveyor.put(Reload())
-            elif received.si_signo in SIGNALS:
+            elif received and received.si_signo in SIGNALS:
                 break  # anything else: CPython hands out an empty answer after a SIGCONT
         notify("STOPPING=1")
 
@@ -171,6 +173,7 @@ class Agent:
         self._docker.close()
         self._surveyor.put(None)
         self._writer.end()
+        self._sweep.end()
         self._pipeline.notice("stopped", f"the agent stops; {self._auditing.end()}")
         self._supervisor.stop()
         self._pipeline.drain()
@@ -214,10 +217,6 @@ class Agent:
         """A container that nobody prepared has appeared: ask Docker about it now, not when its event comes."""
         if docker_id not in self._snapshot().facts.containers:
             self._surveyor.put(DockerEvent("container", "start", docker_id, docker_id, time.time_ns()))
-
-    def _watch(self) -> None:
-        if self._files.changed():
-            self._surveyor.put(Reload())
 
     def _reload(self) -> Survey | None:
         """Read the policy's files; the survey for what they name, or None if nothing changes. A bad file changes nothing."""
@@ -267,7 +266,7 @@ class Agent:
             behind=self._surveyor.behind,
             uncovered=self._probes.uncovered,
             unplaced=self._records.unplaced + self._auditing.unplaced,
-            shortcomings={**self._auditing.shortcomings(), **self._guard.degraded()},
+            shortcomings={**self._auditing.shortcomings(), **self._guard.degraded(), **self._sweep.shortcomings()},
             egress_blocked=self._guard.counts(),
             malformed=self._pipeline.malformed,
         )

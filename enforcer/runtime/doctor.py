@@ -53,8 +53,9 @@ def checks(docker: str, cgroup: str = "") -> Iterator[Check]:
     yield _asked("cgroup v2", lambda: str(Cgroups().root))
     yield Check("LSMs", True, ", ".join(lsm_list() or ["unknown: securityfs is not mounted"]))
     yield Check("audit", True, _audit())
-    yield _asked("docker", lambda: _docker(docker))
-    yield _asked("Docker's resolver", lambda: _resolver(docker))
+    yield (engine := _asked("docker", lambda: _docker(docker)))
+    if engine.ok:
+        yield _asked("Docker's resolver", lambda: _resolver(docker))
     yield _asked("the cgroup above the containers", lambda: _attachable(cgroup or default_parent_of(docker)))
 
 

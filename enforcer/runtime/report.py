@@ -76,7 +76,7 @@ def reading(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Hea
         load_failures=health.load_failures,
         selftest=health.finding.success,
         canary_timestamp=health.canary_time,
-        egress_blocked=Counter(health.egress_blocked),  # what the kernel's own hooks drop is to be added here
+        egress_blocked=Counter(health.egress_blocked) + dropped(maps, snapshot),
     )
 
 
@@ -145,6 +145,12 @@ def violations(maps: Maps, snapshot: Snapshot) -> Counter[Violation]:
             where = PEERS.get(peer) or state.container(peer) or state.network(thing) or "(unknown)"
             found[Violation(who, action, destination=where)] += n
     return found
+
+
+def dropped(maps: Maps, snapshot: Snapshot) -> Counter[str]:
+    """Network → packets that the egress hook stopped, of containers that would have left it."""
+    names = ((snapshot.state.network(number), n) for number, n in maps.packets().items() if number)
+    return Counter({name or "(gone)": n for name, n in names})
 
 
 def lost(maps: Maps) -> dict[str, int]:

@@ -366,8 +366,10 @@ def test_quarantine_and_release(site: Site, guest: Container) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
     guest.reload()
     assert guest.status == "running"
+    assert_cut_off(guest)
     site.agent.stop()
     site.agent.start()
+    assert_cut_off(guest)
     [shown] = site.agent.status()["quarantined"]
     assert (shown["container"], shown["id"], shown["why"], shown["there"]) == ("guest", guest.id, "evidence", True)
     assert "evidence" in site.agent.ask("status", *run_).stdout
@@ -377,6 +379,14 @@ def test_quarantine_and_release(site: Site, guest: Container) -> None:
     assert site.agent.status()["quarantined"] == []
     site.agent.await_that("the notices", lambda: len(site.agent.notices("release", after=mark.sequence)) == 2)
     assert [n.fields["id"] for n in site.agent.notices("quarantine", after=mark.sequence)] == [guest.id, guest.id]
+
+
+def assert_cut_off(container: Container) -> None:
+    """Nothing leaves it, allowed or not, but what stays within it."""
+    for address in (OUT4, "127.0.0.1"):
+        status, said = container.exec_run(["nc", "-w", "1", address, "9"])
+        refused = b"Operation not permitted" in said
+        assert (status != 0, refused) == (True, address == OUT4), said
 
 
 @pytest.mark.parametrize(("command", "name", "near"), [("block", "vualt", "vault"), ("quarantine", "gast", "guest")])

@@ -58,7 +58,9 @@ def require_all_passed(result: Result) -> None:
 
 
 # What depends on the mechanism; test_pins builds the probes two dozen times, which takes minutes here and seconds natively.
-KERNEL = "tests/kernel/test_scenarios.py tests/kernel/test_life.py tests/kernel/test_packets.py tests/kernel/test_names.py"
+KERNEL = (
+    "tests/kernel/test_scenarios.py tests/kernel/test_life.py tests/kernel/test_packets.py tests/kernel/test_names.py"
+)
 
 
 WITHOUT_BPF = "lsm=lockdown,capability,landlock,yama"
