@@ -74,6 +74,10 @@ class Tables(Maps):
     def put_row(self, name: str, key: bytes, value: abi.Record) -> None:
         """Only a kernel asks for them."""
 
+    def packets(self) -> dict[int, int]:
+        """None is stopped."""
+        return {}
+
     def counts(self) -> dict[tuple[int, int, int, int, int, int, int], int]:
         """(subject, object, peer, class, access, verdict, hook) → violations since the agent started."""
         with self._lock:

@@ -26,6 +26,7 @@ OTHER = ("203.0.113.20", "2001:db8::20")
 SCTP = 132
 PROTOCOLS = {
     "tcp": "meta l4proto 6",
+    "udp": "udp dport 443",
     "icmp": "icmp type echo-request",
     "icmpv6": "icmpv6 type echo-request",
     "sctp": "meta l4proto 132",

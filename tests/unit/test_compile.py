@@ -691,6 +691,43 @@ def test_overlapping_subnets_are_said():
     assert "network 'twin': another network has the subnet 172.21.0.0/16 too" in image.warnings
 
 
+@pytest.mark.parametrize(
+    ("subnet", "inside", "outside"), [("10.0.0.0/8", "10.255.1.2", "11.0.0.1"), ("10.9.8.7/32", "10.9.8.7", "10.9.8.8")]
+)
+def test_subnets_of_any_size(subnet, inside, outside):
+    """An attempt is inside a network that has the address, however wide or narrow it is."""
+    odd = Network("n-odd", "odd", True, (ip_network(subnet),))
+    inmate = container(7, "inmate", odd="10.9.8.7")
+    image, ids = built(GUIDE, facts((inmate,), (odd,)))
+    found = [judge_net(image, subject=ids.subject(inmate.id), address=a, protocol=6, port=1) for a in (inside, outside)]
+    assert [f.external for f in found] == [False, True]
+
+
+def test_a_container_with_two_addresses_is_reached_at_both():
+    """A grant by name holds for every address that the container has, on whichever network, of either family."""
+    far = replace(
+        BACKEND,
+        attachments=(
+            Attachment("database", ("172.22.0.9", "2001:db8::9")),
+            Attachment("mcp-internal", ("172.21.0.9",)),
+        ),
+    )
+    policy = replace(GUIDE, net_rules=(NetRule("r", ("agents",), (ToContainer(far.name, tcp(443)),)),), internal=())
+    networks = tuple(replace(n, internal=False) for n in GUIDE_NETWORKS)
+    image, ids = built(policy, facts((SELECTOR, far), networks))
+    for address in ("172.22.0.9", "2001:db8::9", "172.21.0.9"):
+        found = judge_net(image, subject=ids.subject(SELECTOR.id), address=address, protocol=6, port=443)
+        assert found.verdict is Verdict.ALLOWED
+
+
+def test_a_network_that_is_removed_while_it_is_in_use():
+    """What is attached to it may reach nothing by it, and is confined no less for it."""
+    image, ids = built(GUIDE, facts((SELECTOR, BACKEND), ()))
+    for address in ("172.21.0.12", "203.0.113.1"):
+        found = judge_net(image, subject=ids.subject(SELECTOR.id), address=address, protocol=6, port=443)
+        assert found.verdict is Verdict.DENIED
+
+
 def test_a_rule_without_ports_opens_all():
     """A grant that names no port holds for every protocol, ICMP too."""
     assert ToNetwork("x").ports == (ANY_PORT,)
