@@ -130,7 +130,8 @@ def refusing_probes(start: Start) -> None:
 
 
 def without_bcc(start: Start) -> None:
-    """Debian's python3-bpfcc is not installed."""
+    """Debian's python3-bpfcc is not installed, and nothing has been compiled before."""
+    start.environment["CACHE_DIRECTORY"] = str(start.directory / "cache")
     (start.directory / "bcc.py").write_text("raise ModuleNotFoundError('No module named bcc')\n")
     start.environment["PYTHONPATH"] = ":".join([str(start.directory), *filter(None, [os.environ.get("PYTHONPATH")])])
 
