@@ -256,7 +256,10 @@ def test_kill_9_leaves_watches_that_the_next_agent_takes_away(world: World) -> N
         assert (refused.returncode, f"(process {agent.pid})" in refused.stderr) == (3, True)
         agent.kill()
         done = agent.ask("unload", "--pins", str(agent.pins))
-        assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"{len(left) - len(before[1])} audit rules removed")
+        assert (done.returncode, done.stdout.splitlines()[0]) == (
+            0,
+            f"{len(left) - len(before[1])} audit rules removed",
+        )
         assert kernel() == before
     finally:
         agent.close()

@@ -58,9 +58,7 @@ def require_all_passed(result: Result) -> None:
 
 
 # What depends on the mechanism; test_pins builds the probes two dozen times, which takes minutes here and seconds natively.
-KERNEL = (
-    "tests/kernel/test_scenarios.py tests/kernel/test_life.py tests/kernel/test_packets.py tests/kernel/test_names.py"
-)
+KERNEL = " ".join(f"tests/kernel/test_{part}.py" for part in ("scenarios", "life", "packets", "names", "ways_out"))
 
 
 WITHOUT_BPF = "lsm=lockdown,capability,landlock,yama"
