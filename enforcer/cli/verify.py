@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
+from enforcer.cli.host import run_option
 from enforcer.cli.policy import host, policy_option
 from enforcer.cli.render import emit, format_option, json_text, table
 from enforcer.core.model import Facts
 from enforcer.edges.cgroup import Cgroups
+from enforcer.edges.control import ask
 from enforcer.edges.inside import Inside
 from enforcer.edges.policyfile import load
-from enforcer.errors import UsageError
+from enforcer.errors import NobodyListens, UsageError
 from enforcer.posture.finding import Finding, Result, failed, totals
 from enforcer.runtime.verify import verify_network
+from enforcer.settings import Settings
 
 PORT = 443
 """Tried of an address outside that is named without one: the port that a rule lets out first."""
@@ -48,8 +51,9 @@ def verify_group() -> None:
     show_default=True,
     help="Seconds that an attempt may wait for an answer.",
 )
+@run_option
 @format_option
-def network_command(policy_path: Path, outside: tuple[str, ...], seconds: float, format_: str) -> int:
+def network_command(policy_path: Path, outside: tuple[str, ...], seconds: float, run_: Path, format_: str) -> int:
     """Are containers on the networks of the policy, and do they reach what it says, and nothing else?
 
     Tries connections from inside each container: from its network namespace, and from its cgroup too, where the enforcer's
@@ -58,12 +62,21 @@ def network_command(policy_path: Path, outside: tuple[str, ...], seconds: float,
     """
     policy = load(policy_path)
     asked = [address_of(text) for text in outside]
-    facts = host(policy)
+    facts = replace(host(policy), quarantined=quarantined(run_))
     for address, _ in asked:
         refuse_inside(facts, address)
     found = verify_network(policy, facts, Inside(Cgroups(), seconds=seconds), asked)
     emit([_json(policy.hash, found)] if format_ == "json" else _text(found))
     return 1 if failed(found) else 0
+
+
+def quarantined(run_: Path) -> frozenset[str]:
+    """The containers that the running agent has cut off; none where no agent runs. Raises ``EdgeError`` if it does not answer."""
+    try:
+        found = ask(Settings(run=run_).socket, {"command": "status"})
+    except NobodyListens:
+        return frozenset()
+    return frozenset(container["id"] for container in found["quarantined"])
 
 
 def address_of(text: str) -> tuple[str, int]:
