@@ -90,7 +90,7 @@ def start_agent(engine: Engine, ledger: Ledger) -> Agent:
     directory = engine.directory / "agent"
     directory.mkdir()
     pins = BPFFS / f"enforcer-{engine.name}"
-    ledger.add(Kind.PINS, str(pins), command())
+    ledger.add(Kind.PINS, str(pins), command(), engine.namespace.name)
     places = {name: str(directory / name) for name in ("journal", "state", "run")}
     process = engine.namespace.start(
         *(command(), "run", "--policy", str(POLICY), "--listen", f"127.0.0.1:{PORT}", "--pins", str(pins)),

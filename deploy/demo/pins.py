@@ -8,6 +8,7 @@ import shutil
 from ctypes.util import find_library
 from pathlib import Path
 
+from deploy.demo.namespace import Namespace
 from deploy.demo.process import await_that, run
 from enforcer.errors import HostError
 
@@ -22,13 +23,16 @@ def mount_filesystems() -> None:
             run("mount", "-t", kind, kind, str(where))
 
 
-def unload(pins: str, enforcer: str) -> None:
-    """Have the enforcer remove its pins, and see that they and their programs are gone. The agent has stopped."""
+def unload(pins: str, enforcer: str, namespace: str) -> None:
+    """Have the enforcer remove its pins, and see that they and their programs are gone. The agent has stopped.
+
+    ``namespace``: the network namespace that it was in, empty for the host's: its egress guard is there.
+    """
     if not Path(pins).exists():
         return
     programs = programs_of(Path(pins))
     if Path(enforcer).exists():
-        run(enforcer, "unload", "--pins", pins)
+        Namespace(namespace).run(enforcer, "unload", "--pins", pins)
     else:
         shutil.rmtree(pins)
     if Path(pins).exists():
