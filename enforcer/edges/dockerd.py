@@ -232,7 +232,8 @@ def _attachments(found: dict[str, Any], *, mode: str) -> tuple[Attachment, ...]:
     networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
     if not networks and mode and not mode.startswith("container:"):  # created, and the engine has not yet said where
         networks = {"bridge" if mode == "default" else mode: None}
-    return tuple(Attachment(n, _addresses(networks[n] or {}), _aliases(networks[n] or {})) for n in sorted(networks))
+    found_in = ((name, networks[name] or {}) for name in sorted(networks))
+    return tuple(Attachment(name, _addresses(place), _aliases(place, found)) for name, place in found_in)
 
 
 def _addresses(endpoint: dict[str, Any]) -> tuple[str, ...]:
@@ -241,9 +242,10 @@ def _addresses(endpoint: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _aliases(endpoint: dict[str, Any]) -> tuple[str, ...]:
-    """Engines from 26 on tell all names as DNSNames."""
-    return tuple(sorted({str(name) for key in ("Aliases", "DNSNames") for name in endpoint.get(key) or ()}))
+def _aliases(endpoint: dict[str, Any], container: dict[str, Any]) -> tuple[str, ...]:
+    """Without the short id, which every container has and a listing does not tell. Engines from 26 on tell all as DNSNames."""
+    said = {str(name) for key in ("Aliases", "DNSNames") for name in endpoint.get(key) or ()}
+    return tuple(sorted(said - {identity_of(container)[:12]}))
 
 
 def _network(found: dict[str, Any]) -> Network:

@@ -17,6 +17,7 @@ from enforcer.core.model import Attachment, Container, Facts, Inode, Network
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.ecs import decode, encode
+from enforcer.runtime.orders import Order, Orders
 from enforcer.runtime.queue import ROOM
 from enforcer.runtime.reconcile import Reconcile
 from enforcer.runtime.records import Records
@@ -106,6 +107,8 @@ class Ground:
     def load(self, text: bytes | None = None, **facts: object) -> None:
         """Put a policy in force, the table's unless another is given."""
         self.facts = replace(self.facts, **facts)  # type: ignore[arg-type]
+        order = Order("", "a test", "", 0.0)
+        self.reconcile.order(Orders(quarantined=dict.fromkeys(self.facts.quarantined, order)))
         self.reconcile.load(policy(text) if text else policy(), self.facts)
 
     def served(self, tenant: Tenant) -> socket.socket:

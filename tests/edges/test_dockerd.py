@@ -74,8 +74,8 @@ def test_a_running_container_has_its_pid_and_both_addresses(dockerd, fake):
     found = dockerd.container("workstation")
     assert found.pid == answer["State"]["Pid"] > 0
     assert found.attachments == (
-        Attachment("mcp-internal", ("172.21.0.3",), ("83ee2282d6a8",)),
-        Attachment("public", ("172.20.0.2", "2001:db8::5"), ("83ee2282d6a8",)),
+        Attachment("mcp-internal", ("172.21.0.3",)),
+        Attachment("public", ("172.20.0.2", "2001:db8::5")),
     )
 
 
