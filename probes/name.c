@@ -6,11 +6,24 @@
 
 #define ENF_RESOLVER 0x7f00000b      /* 127.0.0.11 */
 #define ENF_DNS_HEADER 12
-#define ENF_DNS_LABELS 10
+#define ENF_DNS_LABELS 36            /* an IPv6 address backwards has 34 */
 
 static __always_inline bool enf_to_resolver(const struct enf_address *a)
 {
 	return enf_v4(a) && ((const u32 *)a->bytes)[3] == bpf_htonl(ENF_RESOLVER);
+}
+
+/* Confined, or cut off altogether. */
+static __always_inline bool enf_minds_names(struct enf_net_subject n)
+{
+	return n.scope || n.regime == ENF_QUARANTINED;
+}
+
+/* What Docker's resolver answers by itself: A, PTR, MX, AAAA, SRV. Any other question it hands on, whatever the name. */
+static __always_inline bool enf_own_type(u16 type)
+{
+	type = bpf_ntohs(type);
+	return type == 1 || type == 12 || type == 15 || type == 28 || type == 33;
 }
 
 /* Refused, counted and recorded with the name, as far as it was read; the verdict is what the subject's mode says. */
@@ -65,12 +78,14 @@ static __always_inline enum enf_verdict enf_answer_name_query(struct __sk_buff *
 							      u32 generation, struct enf_net_subject n)
 {
 	struct enf_name_key key = {.generation = generation, .scope = n.scope};
-	u16 questions = 0;
+	u16 questions = 0, type = 0;
 	u32 length;
 
 	bpf_skb_load_bytes(skb, at + 4, &questions, sizeof(questions));
 	length = questions == bpf_htons(1) ? enf_read_name(skb, at + ENF_DNS_HEADER, &key) : 0;
-	if (length && names.lookup(&key))
+	bpf_skb_load_bytes(skb, at + ENF_DNS_HEADER + length, &type, sizeof(type));
+	/* a datagram that is to be cut into several is several questions */
+	if (length && skb->gso_segs <= 1 && n.regime != ENF_QUARANTINED && enf_own_type(type) && names.lookup(&key))
 		return ENF_ALLOWED;
 	return enf_refuse_name(0, s->id, generation, n, &key, length, ENF_UDP);
 }

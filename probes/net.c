@@ -110,15 +110,25 @@ static __always_inline u32 enf_known(const struct enf_flow_key *key, u32 epoch)
 	return enf_known_refused(key, epoch);
 }
 
+/* Is anything known of a flow, under whichever epoch? Who has written first is told by the first packet only. */
+static __always_inline bool enf_seen(const struct enf_flow_key *key)
+{
+	struct enf_flow_key k = *key;
+
+	return flows.lookup(&k) || refusals.lookup(&k);
+}
+
 static __always_inline void enf_remember(const struct enf_flow_key *key, u32 epoch, u32 state)
 {
 	struct enf_flow_key k = *key;
 	struct enf_flow_value v = {.epoch = epoch, .state = state};
 
-	if (state == ENF_FLOW_INBOUND || state == ENF_FLOW_ALLOWED)
+	if (state == ENF_FLOW_INBOUND || state == ENF_FLOW_ALLOWED) {
 		flows.update(&k, &v);
-	else
+		refusals.delete(&k);     /* refused once more it is an attempt once more */
+	} else {
 		refusals.update(&k, &v);
+	}
 }
 
 /* An attempt, judged; counted and recorded unless it is allowed, or has had the same answer before (0: none). */
@@ -150,7 +160,8 @@ static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const
 							struct enf_net_subject n, const struct enf_flow *f)
 {
 	struct enf_flow_key key = enf_key_of(f);
-	u32 state = n.regime == ENF_QUARANTINED ? enf_known_refused(&key, c->epoch) : enf_known(&key, c->epoch), before;
+	u32 epoch = *(volatile u32 *)&c->epoch;      /* before anything is looked up: what is judged by older rows is older */
+	u32 state = n.regime == ENF_QUARANTINED ? enf_known_refused(&key, epoch) : enf_known(&key, epoch), before;
 	enum enf_verdict verdict;
 
 	if (state == ENF_FLOW_DENIED)
@@ -161,7 +172,7 @@ static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const
 	before = before == ENF_FLOW_DENIED ? ENF_DENIED : before == ENF_FLOW_OBSERVED ? ENF_OBSERVED : 0;
 	verdict = enf_judge_flow(by_task, s, c->generation, n, f, before);
 	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
-	enf_remember(&key, c->epoch, state);
+	enf_remember(&key, epoch, state);
 	return verdict;
 }
 
@@ -175,7 +186,7 @@ static __always_inline int enf_answer_net(const struct enf_flow *f)
 	if (!s || !c)
 		return 1;
 	n = enf_stands(c->generation, s->id);
-	if (n.scope && f->protocol != ENF_UDP && enf_to_resolver(&f->to))  /* over TCP no query can be told from another */
+	if (enf_minds_names(n) && f->protocol != ENF_UDP && enf_to_resolver(&f->to))  /* over TCP no query can be told from another */
 		return enf_refuse_name(1, s->id, c->generation, n, 0, 0, f->protocol) != ENF_DENIED;
 	if (enf_loopback(&f->to))
 		return 1;

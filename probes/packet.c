@@ -3,6 +3,7 @@
 #define ENF_TCP_LISTEN 10
 #define ENF_SYN 0x02
 #define ENF_RST 0x04
+#define ENF_DISCOVERY 128        /* bytes of a packet of neighbour discovery, with options */
 #define ENF_ACK 0x10
 
 struct enf_packet {
@@ -115,14 +116,16 @@ static __always_inline struct enf_flow_key enf_by_port(const struct enf_subject 
 }
 
 /* Did the other side begin this TCP flow? Its SYN has told, or, for flows from before our time, whoever listens. */
-static __always_inline bool enf_began_there(struct __sk_buff *skb, const struct enf_subject *s, u32 epoch,
+static __always_inline bool enf_began_there(struct __sk_buff *skb, const struct enf_subject *s, u32 epoch, bool raw,
 					    const struct enf_packet *p)
 {
 	struct enf_flow_key own = enf_key_of(&p->flow), by_port = enf_by_port(s, p);
 
 	if ((p->flags & ENF_SYN && !(p->flags & ENF_ACK)) || enf_known(&own, epoch))
 		return false;        /* begun here, or judged already */
-	if (enf_known(&by_port, epoch) != ENF_FLOW_INBOUND && !enf_listens(skb, p->own_port))
+	/* a raw socket writes any port, and a flow that we have seen begin is no older than we are */
+	if (enf_known(&by_port, epoch) != ENF_FLOW_INBOUND &&
+	    (raw || enf_seen(&own) || !enf_listens(skb, p->own_port)))
 		return false;
 	enf_remember(&own, epoch, ENF_FLOW_INBOUND);
 	return true;
@@ -176,7 +179,8 @@ static __always_inline bool enf_by_kernel(struct __sk_buff *skb, struct enf_net_
  * made with the container's network namespace and so has its cgroup. Without them a container has no IPv6 at all. They are let
  * go on the link only: to link-local addresses, and to addresses on the subject's own networks.
  */
-static __always_inline bool enf_of_the_link(struct __sk_buff *skb, u32 generation, u32 subject, const struct enf_packet *p)
+static __always_inline bool enf_of_the_link(struct __sk_buff *skb, u32 generation, u32 subject, struct enf_net_subject n,
+					    const struct enf_packet *p)
 {
 	struct enf_subnet_key subnet = {.prefixlen = 160, .generation = generation, .address = p->flow.to};
 	const u8 *to = p->flow.to.bytes;
@@ -187,6 +191,8 @@ static __always_inline bool enf_of_the_link(struct __sk_buff *skb, u32 generatio
 		return false;
 	if (!(type >= 130 && type <= 136) && type != 143)
 		return false;
+	if (n.sockets & (ENF_SOCKET_RAW | ENF_SOCKET_ICMP) && (skb->len > ENF_DISCOVERY || type == 134 || type < 133))
+		return false;        /* it could be a forgery: no more than a kernel says */
 	if ((to[0] == 0xff && (to[1] & 15) == 2) || (to[0] == 0xfe && (to[1] & 0xc0) == 0x80))
 		return true;
 	network = subnets.lookup(&subnet);
@@ -210,14 +216,18 @@ int enf_egress(struct __sk_buff *skb)
 		enf_count_packet(n.home);
 		return 0;
 	}
-	if (n.scope && p.flow.protocol == ENF_UDP && enf_to_resolver(&p.flow.to))
-		return enf_answer_name_query(skb, p.content, s, c->generation, n) != ENF_DENIED;
+	if (enf_minds_names(n) && enf_to_resolver(&p.flow.to)) {
+		if (p.flow.protocol == ENF_UDP)
+			return enf_answer_name_query(skb, p.content, s, c->generation, n) != ENF_DENIED;
+		enf_count_packet(n.home);
+		return 0;            /* a connection from before: its beginning was not seen, and no query can be told */
+	}
 	if (enf_loopback(&p.flow.to) && s->id != ENF_CANARY)
 		return 1;
-	if (n.regime != ENF_QUARANTINED && (enf_by_kernel(skb, n, &p) || enf_of_the_link(skb, c->generation, s->id, &p)))
+	if (n.regime != ENF_QUARANTINED && (enf_by_kernel(skb, n, &p) || enf_of_the_link(skb, c->generation, s->id, n, &p)))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	if (n.regime != ENF_QUARANTINED && p.flow.protocol == ENF_TCP && enf_began_there(skb, s, c->epoch, &p))
+	if (n.regime != ENF_QUARANTINED && p.flow.protocol == ENF_TCP && enf_began_there(skb, s, c->epoch, n.sockets & ENF_SOCKET_RAW, &p))
 		return 1;
 	if (enf_answer_flow(0, s, c, n, &p.flow) != ENF_DENIED)
 		return 1;
@@ -231,7 +241,7 @@ int enf_ingress(struct __sk_buff *skb)
 	struct enf_config *c = enf_live();
 	struct enf_packet p = {};
 	struct enf_net_subject n = {};
-	struct enf_flow_key key;
+	struct enf_flow_key key, own;
 	struct enf_subject *s;
 
 	if (!c)
@@ -244,7 +254,10 @@ int enf_ingress(struct __sk_buff *skb)
 	if (p.flow.protocol == ENF_TCP && (!(p.flags & ENF_SYN) || p.flags & ENF_ACK))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	key = p.flow.protocol == ENF_TCP ? enf_by_port(s, &p) : enf_key_of(&p.flow);
+	own = enf_key_of(&p.flow);
+	if (enf_seen(&own))
+		return 1;            /* begun here, or known to be begun there */
+	key = p.flow.protocol == ENF_TCP ? enf_by_port(s, &p) : own;
 	if (!enf_known(&key, c->epoch))
 		enf_remember(&key, c->epoch, ENF_FLOW_INBOUND);
 	return 1;

@@ -207,6 +207,13 @@ def datagram(address, port, content):
     socket.socket(family(address), socket.SOCK_DGRAM).sendto(bytes.fromhex(content), (address, int(port)))
 
 
+def segments(address, port, content, size):
+    """Send these bytes (hex) as one that the kernel cuts into datagrams of a size (UDP_SEGMENT)."""
+    sender = socket.socket(family(address), socket.SOCK_DGRAM)
+    sender.setsockopt(socket.SOL_UDP, 103, int(size))
+    sender.sendto(bytes.fromhex(content), (address, int(port)))
+
+
 def talk(address, port):
     """Connect a stream, and send what comes on standard input; a line tells how each went."""
     peer = socket.create_connection((address, int(port)), timeout=10)
@@ -220,9 +227,10 @@ def talk(address, port):
             print(errno.errorcode.get(e.errno, "silence"), flush=True)
 
 
-def resend(address, port):
+def resend(address, port, own=0):
     """One socket sends a datagram for each line on standard input; a line tells how it went."""
     sender = socket.socket(family(address), socket.SOCK_DGRAM)
+    sender.bind(("", int(own)))
     print("ready", flush=True)
     for line in sys.stdin:
         try:
@@ -352,6 +360,7 @@ DEEDS = {
     "raw": raw,
     "send-again": send_again,
     "datagram": datagram,
+    "segments": segments,
     "talk": talk,
     "resend": resend,
     "serve": serve,

@@ -76,6 +76,9 @@ class _Socket(NamedTuple):
     sure: bool
 
 
+_TIMER_AT, _TIME_WAIT = 2, 3  # struct inet_diag_msg
+
+
 class Flows:
     """The connections of the network namespace that a process is in, as a context. Raises ``ContainerGone``, ``HostError``."""
 
@@ -157,7 +160,8 @@ class Flows:
         states = SS_CONN | 1 << SS_LISTEN
         request = _REQUEST.pack(family, protocol, 1 << (_INFO - 1), 0, states) + bytes(_ID.size)
         self._send(SOCK_DIAG_BY_FAMILY, _REQUESTED | _DUMP, request)
-        return [_socket(protocol, message) for message in self._answers()]
+        # what waits for its end (idiag_timer 3) is no socket of anybody's any more, and has no cgroup
+        return [_socket(protocol, message) for message in self._answers() if message[_TIMER_AT] != _TIME_WAIT]
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence += 1

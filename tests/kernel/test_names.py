@@ -27,6 +27,7 @@ network:
   rules: [{{who: beta, connect: [{{network: inner}}]}}]
 """
 LONG = "a" * 63
+BACK = "3." + "0." * 23 + "8.b.d.0.1.0.0.2.ip6.arpa"
 
 
 @dataclass
@@ -55,9 +56,9 @@ def resolver(wire: Wire) -> Iterator[Resolver]:
     made, world = Resolver(), wire.world
     free = world.facts
     network = Network("n" * 64, "inner", True, (ip_network("172.30.0.0/24"),), ("172.30.0.1",))
-    places = {"alpha": ("172.30.0.2", ("db", "db.other")), "beta": ("172.30.0.3", ())}
+    places = {"alpha": (("172.30.0.2",), ("db", "db.other")), "beta": (("172.30.0.3", "2001:db8::3"), ())}
     containers = {
-        i: replace(c, attachments=(Attachment("inner", (places[c.name][0],), places[c.name][1]),))
+        i: replace(c, attachments=(Attachment("inner", places[c.name][0], places[c.name][1]),))
         if c.name in places
         else c
         for i, c in free.containers.items()
@@ -87,7 +88,7 @@ def ask(wire: Wire, who: str, content: bytes):
 
 @pytest.mark.parametrize(
     "name",
-    ["alpha", "beta", "alpha.inner", "db", "db.other", "2.0.30.172.in-addr.arpa"],
+    ["alpha", "beta", "alpha.inner", "db", "db.other", "2.0.30.172.in-addr.arpa", BACK],
 )
 def test_names_on_its_networks_are_answered(wire: Wire, resolver: Resolver, name: str) -> None:
     """Containers, their aliases, with the network's name or without, and addresses backwards."""
@@ -110,6 +111,7 @@ def test_names_on_its_networks_are_answered(wire: Wire, resolver: Resolver, name
         (query("alpha", questions=0), ""),
         (query("alpha")[:17], ""),
         (query("."), ""),
+        (query("alpha")[:-4] + b"\0\x10\0\x01", "alpha"),
         (b"not a query", ""),
         (b"", ""),
     ],
@@ -127,6 +129,30 @@ def test_every_other_question_stays(wire: Wire, resolver: Resolver, content: byt
     assert (record.hook, record.peer) == (Hook.NAME, Reserved.OUTSIDE_NAME)
     assert decoded(bytes(record.path[: record.path_len])) == told
     assert len(resolver.heard) == before
+
+
+def test_many_questions_in_one_datagram(wire: Wire, resolver: Resolver) -> None:
+    """What the kernel is told to cut into several datagrams is several questions, and only the first could be read."""
+    before = len(resolver.heard)
+    two = query("alpha") + query("bravo")
+    assert wire.do("beta", "segments", *map(str, RESOLVER), two.hex(), str(len(two) // 2)).code == 77
+    assert wire.do("stranger", "segments", *map(str, RESOLVER), two.hex(), str(len(two) // 2)).code == 0
+    assert resolver.heard[before:] == [query("alpha"), query("bravo")]
+
+
+def test_quarantine_leaves_no_name(wire: Wire, resolver: Resolver) -> None:
+    """Nothing is asked of the resolver, by whomever it could ask before: names on its networks, a container that was free."""
+    world = wire.world
+    free = world.facts
+    world.facts = replace(free, quarantined=frozenset(free.containers))
+    try:
+        world.enforce(policy(POLICY.format(mode="enforce").encode()))
+        for who in ("beta", "stranger"):
+            assert ask(wire, who, query("alpha")).code == 77
+            assert wire.do(who, "tcp", RESOLVER[0], "53").code == 77
+    finally:
+        world.facts = free
+        world.enforce(policy(POLICY.format(mode="enforce").encode()))
 
 
 def test_over_tcp_nothing_can_be_told_apart(wire: Wire, resolver: Resolver) -> None:

@@ -142,6 +142,17 @@ def test_answers_are_free(wire: Wire, kind: str, version: int) -> None:
     assert {key: n for key, n in wire.world.maps.counts().items() if key[0] == beta} == counted
 
 
+def test_the_other_side_cannot_give_back_what_the_policy_has_taken(wire: Wire) -> None:
+    """A datagram from the peer of a flow that was begun here makes it none of the peer's: a revoked grant stays revoked."""
+    wire.allow("[53/udp]")
+    knock = "import socket;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(('',53));s.sendto(b'x',('%s',5353))"
+    with wire.running("alpha", "resend", FAR[0], "53", "5353") as sender:
+        assert say(sender, "one") == "sent"
+        wire.allow("[54/udp]")
+        wire.far.run("python3", "-c", knock % NEAR[0])
+        assert say(sender, "two") == "EPERM"
+
+
 def test_quarantine_cuts_everything_at_once(wire: Wire) -> None:
     """Both ways, flows that are open and new ones, whatever the rules grant; loopback stays, and release gives it all back."""
     world = wire.world

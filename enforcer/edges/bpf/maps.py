@@ -172,8 +172,8 @@ class Maps:
         self._add_on_first_cpu("counts", bytes(key), n)
 
     def add_loss(self, subject: int, cause: int, n: int) -> None:
-        """Count what the agent itself lost (cause LOST_JOURNAL, which the kernel never writes)."""
-        self._add_on_first_cpu("losses", struct.pack("=II", subject, cause), n)
+        """Count what the agent itself lost, under a key of its own: the kernel may be writing the other just then."""
+        self._add_on_first_cpu("losses", struct.pack("=II", subject, cause | abi.EARLIER_CAUSE), n)
 
     def _add_on_first_cpu(self, name: str, key: bytes, n: int) -> None:
         value = self._libbpf.get(self._fds[name], key, 8 * self._cpus) or bytes(8 * self._cpus)
