@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 
 from tabulate import tabulate
 
-from bench import adopt, connect
+from bench import adopt, connect, latency
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -20,6 +21,7 @@ def main() -> int:
         _publishing()
         _connecting()
         _starting()
+        _telling()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
         return e.exit_code
@@ -67,6 +69,26 @@ def _connecting() -> None:
     ]
     print()
     print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 4)))
+
+
+def _telling() -> None:
+    """From a violation to where it is read, beside what waiting less would cost; the last columns are of one processor."""
+    rows = [
+        (
+            f"{d.drain * 1e3:.0f}",
+            f"{d.look * 1e3:.0f}",
+            *(f"{f(times) * 1e3:.0f}" for times in (d.journal, d.follow) for f in (min, statistics.median, max)),
+            *(f"{share * 1e2:.1f} %" for share in (d.agent, d.follower)),
+        )
+        for d in latency.measure()
+    ]
+    heads = (
+        f"{latency.REPEATS} violations: ring every, ms",
+        "journal every",
+        *(*latency.HEADS, "agent idle", "log -f idle"),
+    )
+    print()
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("right",) * 10))
 
 
 def _ratio(small: Measured, large: Measured) -> str:

@@ -19,6 +19,7 @@ DNS_NAME = 128
 COMM = 16
 PATH = 512
 MAX_RANGES = 15
+MAX_OPENED = 16_384
 PATH_CUT = 0x8000
 EARLIER, EARLIER_CAUSE = 0, 256
 
@@ -235,6 +236,12 @@ class CEvent(Record):
         ("comm", c_char * COMM),
         ("path", c_uint8 * PATH),
     )
+
+
+class Opened(Record):
+    """struct enf_opened"""
+
+    _fields_ = (("began", c_uint64), ("version", c_uint32), ("pad", c_uint32), ("event", CEvent))
 
 
 def pack(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], value: object) -> bytes:

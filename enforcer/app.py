@@ -39,7 +39,7 @@ from enforcer.runtime.selftest import SelfTest
 from enforcer.runtime.selftest import plain as plain_check
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
-from enforcer.runtime.sweep import Sweep
+from enforcer.runtime.sweeps import Sweeps
 from enforcer.settings import CANARY_S, DRAIN_S, REATTACH_S, WATCH_S, Settings, default_parent
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
@@ -107,7 +107,7 @@ class Agent:
         self._reconcile.order(self._orders.orders)
         survey = self._survey(self._files.policy)
         self._reconcile.load(self._files.policy, survey.full())
-        self._sweep = Sweep(self._probes.open_maps(), lambda: self._reconcile.snapshot, self._cgroups)
+        self._sweep = Sweeps(self._probes, lambda: self._reconcile.snapshot, self._cgroups)
         self._sweep.acquaint()
         self._probes.attach(self._cgroups, [self._parent], self._auditing.try_all)
         self._auditing.beside(self._probes)
@@ -138,7 +138,7 @@ class Agent:
         self._supervisor.start("guard", self._watch_guard)
         self._supervisor.start("survey", self._surveyor.run)
         self._supervisor.start("docker", self._docker.run)
-        self._supervisor.start("sweep", self._sweep.run)
+        self._sweep.start(self._supervisor.start)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
         self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
         self._selftest = SelfTest(run=self._run_canary, reattach=self._reattach, notify=self._pipeline.notice)

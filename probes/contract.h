@@ -26,6 +26,7 @@
 #define ENF_MAX_RANGES 15        /* port ranges of one grant: the value stays within two cache lines */
 #define ENF_MAX_DEPTH 512        /* directories walked upwards; past it a governed container is denied */
 #define ENF_PROTO_ANY 0
+#define ENF_MAX_OPENED 16384     /* open files of one subject that one look tells of */
 
 struct enf_config {              /* map `config`, one slot */
 	u32 generation;          /* the live policy load */
@@ -201,6 +202,13 @@ struct enf_event {               /* one record of the ring */
 	struct enf_address address;
 	char comm[ENF_COMM];
 	char path[ENF_PATH];     /* components leaf first; REFUSED: the path as the program gave it; BORN: the docker id; NAME: the name */
+};
+
+struct enf_opened {              /* one record of the iterators of opened.c, and the one slot of the map `opened` */
+	u64 began;               /* when the process did, CLOCK_BOOTTIME: its number may come back */
+	u32 version;             /* the inode's i_generation: so may that */
+	u32 pad;
+	struct enf_event event;  /* without a time, a hook and a verdict: the agent's */
 };
 
 #endif

@@ -57,7 +57,9 @@ struct files_struct {
 	union { ENF_FIELD(files_struct, struct fdtable *, fdt); ENF_FIELD(files_struct, int, count); };
 };
 struct thread_info { union { ENF_FIELD(thread_info, u32, status); }; };
+struct sigpending { union { ENF_FIELD(sigpending, u64, signal); }; };
 struct css_set;
+struct cred;
 struct task_struct {
 	union {
 		ENF_FIELD(task_struct, struct thread_info, thread_info);
@@ -65,6 +67,11 @@ struct task_struct {
 		ENF_FIELD(task_struct, struct files_struct *, files);
 		ENF_FIELD(task_struct, struct nsproxy *, nsproxy);
 		ENF_FIELD(task_struct, struct css_set *, cgroups);
+		ENF_FIELD(task_struct, int, tgid);
+		ENF_FIELD(task_struct, struct sigpending, pending);
+		ENF_FIELD(task_struct, char, comm);
+		ENF_FIELD(task_struct, u64, start_boottime);
+		ENF_FIELD(task_struct, struct cred *, cred);
 	};
 };
 
@@ -91,6 +98,14 @@ struct bpf_map { union { ENF_FIELD(bpf_map, u32, id); }; };
 struct bpf_prog_aux { union { ENF_FIELD(bpf_prog_aux, u32, id); }; };
 struct bpf_prog { union { ENF_FIELD(bpf_prog, struct bpf_prog_aux *, aux); }; };
 struct bpf_link { union { ENF_FIELD(bpf_link, u32, id); }; };
+
+/* What an iterator is handed: its reader, and a process's mappings. */
+struct cred { union { ENF_FIELD(cred, u32, uid); }; };
+struct seq_file;
+struct bpf_iter_meta { union { ENF_FIELD(bpf_iter_meta, struct seq_file *, seq); }; };
+struct vm_area_struct {
+	union { ENF_FIELD(vm_area_struct, struct file *, vm_file); ENF_FIELD(vm_area_struct, unsigned long, vm_flags); };
+};
 
 struct css_set { union { ENF_FIELD(css_set, struct cgroup *, dfl_cgrp); }; };
 

@@ -17,5 +17,6 @@
 #include "socket.c"
 #include "packet.c"
 #include "syscall.c"
+#include "opened.c"
 #include "guard.c"
 #include "life.c"

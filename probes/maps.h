@@ -29,6 +29,8 @@ BPF_TABLE("lru_hash", u32, u32, strays, 1024);       /* tasks born outside their
 BPF_TABLE("percpu_hash", struct enf_count_key, u64, counts, 65536);
 BPF_TABLE("percpu_hash", struct enf_loss_key, u64, losses, 32768);
 BPF_TABLE("hash", u32, u64, recorded, 32768);        /* by subject, written by the agent: violations that the journal holds */
+BPF_TABLE("array", u32, struct enf_opened, opened, 1);   /* where a record of opened.c is put together; one reader at a time */
+BPF_F_TABLE("hash", u32, u64, told, 32768, BPF_F_NO_PREALLOC);  /* by subject, emptied by the agent before each look: records of opened.c */
 BPF_RINGBUF_OUTPUT(attempts, 256);       /* what others refused: dear to judge and free to provoke, so it has a ring of its own */
 BPF_RINGBUF_OUTPUT(events, 2048);        /* pages: 8 MiB, some 13,000 records between two drains */
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from enforcer.core.compile import compile
 from enforcer.core.compile_net import QUARANTINE
 from enforcer.core.decide import decide, judge_name, judge_net, judge_object, judge_socket
-from enforcer.core.event import Event, NetAttempt, Notice, Who
+from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Who
 from enforcer.core.ids import SPECIAL, Ids, Reserved, allocate
 from enforcer.core.image import NET, Image
 from enforcer.core.model import (
@@ -143,7 +143,9 @@ def _by(event: Event, verdict: Verdict) -> Verdict:
     if verdict is not Verdict.DENIED:
         return verdict
     observed_only = event.verdict is Verdict.OBSERVED and event.mode is Mode.ENFORCE
-    if observed_only or event.mechanism in _ONLY_OBSERVE:
+    # what is open already can be cut if it is a connection, never if it is a file
+    open_file = event.mechanism is Mechanism.SWEEP and isinstance(event.attempt, FileAttempt)
+    if observed_only or open_file or event.mechanism in _ONLY_OBSERVE:
         return Verdict.OBSERVED
     return Verdict.KILLED if event.mechanism is Mechanism.TRACEPOINT else Verdict.DENIED
 

@@ -27,7 +27,8 @@ SYSTEM_CALLS = {
 }
 """The groups whose tracepoint programs serve others too, so they are told (``enf_config.tracepoint_hooks``) what to answer."""
 
-LIFE_GROUPS = ("birth", "arm", "leave", "death")
+LIFE_GROUPS = ("birth", "arm", "leave", "death", "opened")
+"""The groups that refuse nothing and have but one mechanism: a container's life, and what it has open already."""
 
 DENYING = frozenset({Mechanism.LSM, Mechanism.FMOD_RET, Mechanism.CGROUP})
 

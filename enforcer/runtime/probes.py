@@ -16,6 +16,7 @@ from enforcer.core.plan import Put
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.loader import Built, Loader
 from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.opened import Opened
 from enforcer.edges.bpf.pins import mark, marked, remove
 from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.bpf.ring import Ring, Rings
@@ -75,6 +76,10 @@ class Probes:
     def rings(self) -> Rings:
         """The rings of records. Only one reader at a time."""
         return _rings(self.maps)
+
+    def opened(self, maps: Maps) -> Opened:
+        """What containers have open and may not have. ``maps``: those of the caller's thread."""
+        return Opened(self._built.links, maps)
 
     def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
         """Attach every group and prove it; the maps must be filled. What an adopted build has attached is kept if it holds."""

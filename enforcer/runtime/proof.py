@@ -46,6 +46,7 @@ UNTRIED = {
     "mount": "it would take a filesystem of the canary's own",
     "io_uring": "its opens are seen by what holds open",
     "refused": "it is judged by the log's reader, and none runs",
+    "opened": "it refuses nothing: it tells what is open already",
     "ingress": "it refuses nothing but to a quarantined container",
 }
 """Why the canary does not try what it does not try."""

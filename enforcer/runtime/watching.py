@@ -15,9 +15,10 @@ from enforcer.core.image import Image, Subject, Table
 from enforcer.core.model import Mechanism
 from enforcer.core.plan import Delete, Op, Publish, Put
 from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.opened import Opened
 from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.cgroup import Cgroups
-from enforcer.errors import HostError
+from enforcer.errors import EdgeError, HostError
 from enforcer.runtime.ladder import GROUPS, Hold, Prove
 from enforcer.runtime.probes import Probes
 
@@ -127,6 +128,10 @@ class Watching(Probes):
     def rings(self) -> Rings:
         """The observer's records."""
         return self._rings
+
+    def opened(self, maps: Maps) -> Opened:
+        """Raises ``EdgeError``: audit tells of opens, not of what is open."""
+        raise EdgeError(f"only a kernel's program sees them, and none is loaded: {self._why}")
 
     def attach(self, cgroups: Cgroups, parents: Iterable[str], prove: Prove) -> None:
         """Set the watches, and see that what is forbidden is told of. Raises ``HostError``."""

@@ -99,6 +99,7 @@ def test_enums(tmp_path: Path) -> None:
         ("ENF_EARLIER_CAUSE", abi.EARLIER_CAUSE),
         ("ENF_MAX_RANGES", abi.MAX_RANGES),
         ("ENF_MAX_RANGES", image.MAX_RANGES),
+        ("ENF_MAX_OPENED", abi.MAX_OPENED),
         *((f"ENF_{special.name}", special.value) for special in ids.Special),
         *((f"ENF_GUARD_{kind.rstrip('s').upper()}", number) for kind, number in abi.GUARDED.items()),
         *((f"ENF_CLASS_{name}", getattr(abi, name)) for name in ("DATA", "EXTERNAL", "INSIDE")),

@@ -256,7 +256,6 @@ class _Denied:
         (Mechanism.TRACEPOINT, Verdict.OBSERVED, Mode.ENFORCE),
         (Mechanism.AUDIT, Verdict.OBSERVED, Mode.ENFORCE),
         (Mechanism.SWEEP, Verdict.OBSERVED, Mode.ENFORCE),
-        (Mechanism.SWEEP, Verdict.DENIED, Mode.ENFORCE),
         (Mechanism.MOUNT, Verdict.DENIED, Mode.ENFORCE),
     ],
 )
@@ -264,6 +263,16 @@ def test_a_mechanism_that_can_do_less_is_no_change(mechanism, verdict, mode):
     """Killed, or only observed, because nothing better was there: the same policy decides the same."""
     [judged] = replay(GUARD, [denied(mechanism=mechanism, verdict=verdict, mode=mode)])
     assert (judged.changed, judged.verdict) == (False, verdict)
+
+
+def test_an_open_file_is_observed_and_an_open_connection_is_cut():
+    """Whatever mode it was found in: an enforcing policy takes no open file away."""
+    found = {"mechanism": Mechanism.SWEEP, "verdict": Verdict.OBSERVED, "mode": Mode.MONITOR}
+    net = {"attempt": NetAttempt("203.0.113.9", 443, 6, external=True), "asked": Access.CONNECT}
+    nowhere = replace(OPEN_DOOR, net_rules=(NetRule("network.rules[0]", ("agents",)),))
+    file, connection = replay(replace(nowhere, data_rules=()), [denied(**found), denied(**found, **net)])
+    assert (file.changed, file.verdict) == (False, Verdict.OBSERVED)
+    assert (connection.changed, connection.verdict) == (True, Verdict.DENIED)
 
 
 def test_a_policy_in_monitor_mode_would_have_observed():

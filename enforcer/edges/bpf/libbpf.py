@@ -112,6 +112,10 @@ class Libbpf:
         options = _LinkOptions(sz=ctypes.sizeof(_LinkOptions), cookie=cookie)
         return self._call("bpf_link_create", program, 0, attach, ctypes.byref(options))
 
+    def attach_iterator(self, program: int, attach: int) -> int:
+        """A link: whoever reads it as a file, once it is pinned, has ``program`` run over what it was loaded for."""
+        return self._call("bpf_link_create", program, 0, attach, None)
+
     def number(self, fd: int) -> int:
         """The kernel's id of a map, a program or a link."""
         return int.from_bytes(self._info(fd)[_ID_AT : _ID_AT + 4], "little")

@@ -24,7 +24,7 @@ from enforcer.edges.bpf.compiler import flatten
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.maps import let_programs_end
 from enforcer.edges.bpf.pins import bpffs, remove, unpin
-from enforcer.edges.bpf.programs import PROGRAMS, Program
+from enforcer.edges.bpf.programs import ITERATOR, PROGRAMS, Program
 from enforcer.edges.bpf.source import Source
 from enforcer.edges.directory import hold, private
 from enforcer.errors import AbiError, EdgeError, HostError
@@ -127,10 +127,12 @@ class Loader:
             self._pins.rmdir()
 
     def attach(self, built: Built, program: Program) -> None:
-        """Attach a tracepoint, LSM or fmod_ret program and pin the link. Raises ``EdgeError``."""
+        """Attach a tracepoint, LSM or fmod_ret program, or an iterator, and pin the link. Raises ``EdgeError``."""
         with self._program(built, program) as fd:
             if program.cookie:
                 link = self._libbpf.attach_security(fd, program.attach, program.cookie)
+            elif program.attach == ITERATOR:
+                link = self._libbpf.attach_iterator(fd, program.attach)
             else:
                 link = self._libbpf.attach_tracepoint(fd, "" if program.attach else program.target)
         self._pin_link(link, built.links / program.function)

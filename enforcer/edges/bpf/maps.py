@@ -163,6 +163,11 @@ class Maps:
         """Network number → packets that were stopped as they left (0: of containers on no network)."""
         return {int.from_bytes(key, "little"): n for key, n in self.sums("packets", 4)}
 
+    def numbers(self, name: str) -> dict[int, int]:
+        """Subject → the number that a map holds for it."""
+        found = ((key, self._libbpf.get(self._fds[name], key, 8)) for key in self.keys(name, 4))
+        return {int.from_bytes(key, "little"): int.from_bytes(value, "little") for key, value in found if value}
+
     def forget(self, name: str, key: bytes) -> None:
         """Remove one number of a map that is counted in: nobody may write it any more."""
         self._libbpf.delete(self._fds[name], key)

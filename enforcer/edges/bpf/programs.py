@@ -14,7 +14,7 @@ from enforcer.core.model import Hook, Mechanism
 # enum bpf_prog_type and enum bpf_attach_type of include/uapi/linux/bpf.h
 CGROUP_SKB, CGROUP_SOCK, RAW_TRACEPOINT, CGROUP_SOCK_ADDR, TRACING, LSM = 8, 9, 17, 18, 26, 29
 INGRESS, EGRESS, SOCK_CREATE, CONNECT4, CONNECT6, SENDMSG4, SENDMSG6 = 0, 1, 2, 10, 11, 14, 15
-FEXIT, MODIFY_RETURN, LSM_MAC = 25, 26, 27
+FEXIT, MODIFY_RETURN, LSM_MAC, ITERATOR = 25, 26, 27, 28
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ def _tracepoint(group: str, name: str) -> Program:
 
 def _cgroup(group: str, attach: int, kind: int = CGROUP_SOCK_ADDR) -> Program:
     return Program(group, Mechanism.CGROUP, f"enf_{group}", kind, f"enf_{group}", attach=attach)
+
+
+def _iterator(group: str, name: str, kind: str) -> Program:
+    return Program(group, Mechanism.SWEEP, name, TRACING, name, target=f"bpf_iter_{kind}", attach=ITERATOR)
 
 
 def _security(group: str, hooks: Iterable[tuple[str, Hook, str]], *, optional: bool = False) -> Iterator[Program]:
@@ -83,6 +87,7 @@ _UNIX = (
     ("unix_stream_connect", Hook.UNIX, "enf_unix_stream_connect"),
     ("unix_may_send", Hook.UNIX, "enf_unix_may_send"),
 )
+OPENED_FILES, MAPPED_FILES = "enf_opened_files", "enf_mapped_files"
 _GUARD = (("bpf_map", Hook.BPF, "enf_bpf_map"), ("bpf_prog", Hook.BPF, "enf_bpf_prog"), ("bpf", Hook.BPF, "enf_bpf"))
 
 PROGRAMS = (
@@ -112,6 +117,8 @@ PROGRAMS = (
         "refused", Mechanism.FEXIT, "kretfunc__do_filp_open", TRACING, "kretfunc__do_filp_open", "do_filp_open", FEXIT
     ),
     _tracepoint("refused", "sys_exit"),
+    _iterator("opened", OPENED_FILES, "task_file"),
+    _iterator("opened", MAPPED_FILES, "task_vma"),
     _cgroup("connect4", CONNECT4),
     _cgroup("connect6", CONNECT6),
     _cgroup("sendmsg4", SENDMSG4),
@@ -124,5 +131,5 @@ PROGRAMS = (
 MAPS = (
     "config", "subjects", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
     "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "packets", "counts", "losses", "recorded",
-    "attempts", "events",
+    "opened", "told", "attempts", "events",
 )  # fmt: skip
