@@ -107,7 +107,7 @@ class Agent:
         self._reconcile.order(self._orders.orders)
         survey = self._survey(self._files.policy)
         self._reconcile.load(self._files.policy, survey.full())
-        self._sweep = Sweep(self._probes.open_maps(), lambda: self._reconcile.snapshot, self._cgroups)
+        self._sweep = Sweep(self._probes.open_maps(), lambda: self._reconcile.settled, self._cgroups)
         self._sweep.acquaint()
         self._probes.attach(self._cgroups, [self._parent], self._auditing.try_all)
         self._auditing.beside(self._probes)

@@ -18,7 +18,7 @@ from enforcer import abi
 from enforcer.core.event import NetAttempt
 from enforcer.core.model import Access, Hook, Mechanism, Mode, Verdict
 from enforcer.runtime.report import counts
-from enforcer.runtime.sweep import Swept
+from enforcer.runtime.look import Swept
 from enforcer.runtime.watching import Tables
 from tests.edges.ground import FAR, FAR6, GRANT_NOTHING, OPEN, SHUT, Ground
 
