@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,8 @@ from enforcer import abi
 from enforcer.core.model import Access, Hook, Verdict
 from enforcer.edges.bpf.source import Source, probes_directory
 from enforcer.runtime.probes import Probes
-from tests.edges.ground import FAR, GRANT_NOTHING, OPEN, SHUT, Ground
+from tests.edges.ground import FAR, GRANT_NOTHING, NEAR, OPEN, PATIENCE, SHUT, Ground
+from tests.edges.tenant import REPLY
 
 
 class Held(Ground):
@@ -72,6 +74,25 @@ def test_an_old_connection_that_is_only_watched_is_counted_once(ground: Held) ->
         assert watched.do("send", 0) == "ok"
         assert other.recv(1) == b"x"
     assert ground.counted("watched") == {(abi.INSIDE, Access.CONNECT, Verdict.OBSERVED, Hook.SWEEP): 1}
+
+
+def test_a_raw_socket_from_before_sends_and_hears_no_more(ground: Held) -> None:
+    """Not even what would pass for the kernel's own; another's in the same namespace goes on, and each is counted once."""
+    alpha, stranger = ground.container("alpha"), ground.container("stranger")
+    for tenant in (alpha, stranger):
+        tenant.do("raw", 1)
+    ground.load()
+    ground.hold()
+    assert [tenant.do("forge", 0, FAR) for tenant in (alpha, stranger)] == ["ok", "ok"]
+    assert [ground.sweep.look().found for _ in range(2)] == [{Verdict.DENIED: 1}] * 2
+    assert [tenant.do("forge", 0, FAR) for tenant in (alpha, stranger)] == ["EPERM", "ok"]
+    for tenant in (alpha, stranger):
+        while tenant.do("hear", 0, 0.01) == "ok":
+            continue
+    with ground.far.entered(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as far:
+        far.sendto(REPLY, (NEAR, 0))
+    assert [tenant.do("hear", 0, wait) for tenant, wait in ((stranger, PATIENCE), (alpha, 0.1))] == ["ok", "silence"]
+    assert ground.counted("alpha") == {(abi.INSIDE, Access.CONNECT, Verdict.DENIED, Hook.SWEEP): 1}
 
 
 @pytest.mark.parametrize("told", [True, False])
