@@ -266,7 +266,7 @@ class Agent:
             behind=self._surveyor.behind,
             uncovered=self._probes.uncovered,
             unplaced=self._records.unplaced + self._auditing.unplaced,
-            shortcomings={**self._auditing.shortcomings(), **self._guard.degraded(), **self._sweep.shortcomings()},
+            shortcomings={**self._auditing.shortcomings(), **self._guard.shortcomings(), **self._sweep.shortcomings()},
             egress_blocked=self._guard.counts(),
             malformed=self._pipeline.malformed,
         )
