@@ -26,9 +26,12 @@ OUT, IN = 0x88B5, 0x88B6
 EVERYBODY = b"\xff" * 6
 NAME = "sniffer"
 HOLDER = f"""
-import socket, time
+import os, socket, time
+while not os.path.exists("/go"):
+    time.sleep(0.02)
 made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons({IN}))
 made.setblocking(False)
+print("ready", flush=True)
 while True:
     for _, name in socket.if_nameindex():
         try:
@@ -42,7 +45,7 @@ while True:
     except BlockingIOError:
         time.sleep(0.02)
 """
-"""Sends a frame by each interface again and again, and says whenever it hears one."""
+"""Sends a frame by each interface again and again, and says whenever it hears one; once it is told to begin."""
 
 
 @contextmanager
@@ -117,6 +120,8 @@ def sniffer(site: Site) -> Iterator[Container]:
     """A container in the lounge that has had a packet socket since before it was quarantined."""
     made = site.start(NAME, "lounge", "/usr/bin/python3", "-c", HOLDER, volumes=BORROWED)
     try:
+        made.exec_run(["touch", "/go"])  # the agent knows it by now: a container that nobody knows gets no packet socket
+        site.agent.await_that("the socket", lambda: b"ready" in made.logs())
         yield made
     finally:
         order(site, "release", NAME)
