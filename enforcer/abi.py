@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from enforcer.errors import AbiError
 
-ABI = 4
+ABI = 5
 DOCKER_ID = 64
 DNS_NAME = 128
 COMM = 16
@@ -22,6 +22,8 @@ MAX_RANGES = 15
 MAX_OPENED = 16_384
 PATH_CUT = 0x8000
 EARLIER, EARLIER_CAUSE = 0, 256
+NO_EPOCH = 0
+"""What was found under it is looked for again: the first that is published is 1."""
 
 GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the directory of pins
 LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
@@ -187,6 +189,12 @@ class FlowValue(Record):
     """struct enf_flow_value"""
 
     _fields_ = (("epoch", c_uint32), ("state", c_uint32))
+
+
+class Inbound(Record):
+    """struct enf_inbound"""
+
+    _fields_ = (("epoch", c_uint32), ("holder", c_uint32))
 
 
 class GuardKey(Record):

@@ -107,7 +107,7 @@ class Agent:
         self._reconcile.order(self._orders.orders)
         survey = self._survey(self._files.policy)
         self._reconcile.load(self._files.policy, survey.full())
-        self._sweep = Sweeps(self._probes, lambda: self._reconcile.snapshot, self._cgroups)
+        self._sweep = Sweeps(self._probes, self._reconcile, self._cgroups)
         self._sweep.acquaint()
         self._probes.attach(self._cgroups, [self._parent], self._auditing.try_all)
         self._auditing.beside(self._probes)
@@ -266,7 +266,7 @@ class Agent:
             behind=self._surveyor.behind,
             uncovered=self._probes.uncovered,
             unplaced=self._records.unplaced + self._auditing.unplaced,
-            shortcomings={**self._auditing.shortcomings(), **self._guard.degraded(), **self._sweep.shortcomings()},
+            shortcomings={**self._auditing.shortcomings(), **self._guard.shortcomings(), **self._sweep.shortcomings()},
             egress_blocked=self._guard.counts(),
             malformed=self._pipeline.malformed,
         )

@@ -10,7 +10,7 @@
 #ifndef ENF_CONTRACT_H
 #define ENF_CONTRACT_H
 
-#define ENF_ABI 4                /* raised with every change of a layout below; pins of another ABI are not adopted */
+#define ENF_ABI 5                /* raised with every change of a layout below; pins of another ABI are not adopted */
 
 #include "enums.h"
 
@@ -36,7 +36,7 @@ struct enf_config {              /* map `config`, one slot */
 	u32 epoch;               /* raised after every change of what networks are judged by: flows judged before are judged anew */
 };
 
-struct enf_subject {             /* map `subjects`: cgroup id (u64) → this */
+struct enf_subject {             /* maps `subjects`, `gone`: cgroup id (u64) → this */
 	u64 container;           /* id of the container's own cgroup: nested ones, and unnamed containers, are told apart by it */
 	u32 id;
 	u8  state;               /* enum enf_state */
@@ -149,7 +149,7 @@ struct enf_name_key {            /* map `names`: this → u32 1; a name that Doc
 	char name[ENF_DNS_NAME]; /* as in a query: a length before each label, 0 at the end, 0 after it */
 };
 
-struct enf_flow_key {            /* LRU maps `flows` and `refusals`: this → struct enf_flow_value */
+struct enf_flow_key {            /* LRU maps `flows`, `refusals`: this → struct enf_flow_value; `inbound`: → struct enf_inbound */
 	u64 socket;              /* the socket's cookie; of a TCP flow that comes: subject << 32 | own port */
 	struct enf_address address;  /* the other side's */
 	u16 port;
@@ -157,9 +157,14 @@ struct enf_flow_key {            /* LRU maps `flows` and `refusals`: this → st
 	u8  pad[5];
 };
 
-struct enf_flow_value {
+struct enf_flow_value {          /* also the value of map `cut`: a socket's cookie (u64) → this */
 	u32 epoch;
 	u32 state;               /* enum enf_flow_state */
+};
+
+struct enf_inbound {             /* the other side began: answers are free as long as its address is the same one's */
+	u32 epoch;               /* under which `holder` was last looked up; 0: look again */
+	u32 holder;              /* who had the address then: a subject, ENF_HOST, or ENF_NOBODY */
 };
 
 struct enf_guard_key {           /* map `guarded`: this → u32 1; the agent's own, closed to every subject */

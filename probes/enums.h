@@ -100,7 +100,7 @@ enum enf_regime { ENF_FREE = 0, ENF_GOVERNED = 1, ENF_QUARANTINED = 2 };
 enum enf_sockets { ENF_SOCKET_ICMP = 1, ENF_SOCKET_RAW = 2, ENF_SOCKET_PACKET = 4 };   /* raw ones for ICMP, other raw ones, others */
 
 enum enf_flow_state {
-	ENF_FLOW_INBOUND = 1,    /* the other side began: answers are free */
+	ENF_FLOW_INBOUND = 1,    /* the other side began: answers are free; what map `inbound` says */
 	ENF_FLOW_ALLOWED = 2,    /* these three hold for one epoch */
 	ENF_FLOW_OBSERVED = 3,
 	ENF_FLOW_DENIED = 4,     /* counted once; what it sends again is a packet more, no attempt more */

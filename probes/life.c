@@ -179,15 +179,25 @@ RAW_TRACEPOINT_PROBE(io_uring_create)
 	return 0;
 }
 
-/* A cgroup goes. */
+/*
+ * A cgroup goes. Sockets that were made in it may be held elsewhere: one that a container had made for itself is found by those
+ * above it, the container's own is kept in mind.
+ */
 RAW_TRACEPOINT_PROBE(cgroup_rmdir)
 {
 	struct cgroup *cgroup = (struct cgroup *)ctx->args[0];
 	struct cgroup_root *root = ENF_GET(0, cgroup, root);
 	struct kernfs_node *node = ENF_GET(0, cgroup, kn);
 	u64 id = ENF_GET(0, node, id);
+	struct enf_subject *s, last;
 
-	if (!ENF_GET(0, root, hierarchy_id))  /* each hierarchy counts its ids anew: another one's may be a living container's */
-		subjects.delete(&id);
+	if (ENF_GET(0, root, hierarchy_id))
+		return 0;            /* each hierarchy counts its ids anew: another one's may be a living container's */
+	s = subjects.lookup(&id);
+	if (s && s->container == id) {
+		last = *s;
+		gone.update(&id, &last);
+	}
+	subjects.delete(&id);
 	return 0;
 }

@@ -5,6 +5,7 @@
 /* Sizes leave two generations of 10,000 subjects with ten rows each side by side. */
 BPF_TABLE("array", u32, struct enf_config, config, 1);
 BPF_TABLE("hash", u64, struct enf_subject, subjects, 32768);
+BPF_TABLE("lru_hash", u64, struct enf_subject, gone, 16384);   /* containers that have ended: their sockets may be held elsewhere */
 BPF_TABLE("hash", struct enf_docker_id, u32, prepared, 16384);
 BPF_TABLE("hash", struct enf_inode_key, struct enf_object, objects, 131072);
 BPF_TABLE("hash", struct enf_device_key, u32, filesystems, 32768);
@@ -19,9 +20,14 @@ BPF_F_TABLE("lpm_trie", struct enf_subnet_key, u32, subnets, 8192, BPF_F_NO_PREA
 
 BPF_F_TABLE("hash", struct enf_name_key, u32, names, 131072, BPF_F_NO_PREALLOC);
 
-/* Flows that were judged. What is refused has a map of its own: a storm of refusals must not push lawful flows out. */
+/*
+ * Flows that were judged. What is refused, and what the other side began, have maps of their own: a storm of the ones must not
+ * push out the others. Who pushes out an entry of `inbound` has written first to governed containers from as many ports.
+ */
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, flows, 131072);
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, refusals, 16384);
+BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_inbound, inbound, 131072);
+BPF_TABLE("lru_hash", u64, struct enf_flow_value, cut, 16384);         /* raw sockets from before they were forbidden; the agent's word */
 BPF_TABLE("percpu_hash", u32, u64, packets, 8192);   /* by network id, written by the kernel: packets that were stopped at egress */
 BPF_TABLE("lru_hash", u32, u32, strays, 1024);       /* tasks born outside their parent's container, to be killed at once */
 

@@ -1,13 +1,5 @@
 /* Outbound connections, judged by who holds the destination's address. */
 
-struct enf_flow {                /* what a task tries: a socket and another side */
-	struct enf_address to;
-	u64 socket;              /* see struct enf_flow_key */
-	u16 port;                /* host order */
-	u8 protocol;
-	u8 hook;
-};
-
 static __always_inline bool enf_granted_to(u32 generation, u32 profile, u32 kind, u32 target, const struct enf_flow *f)
 {
 	struct enf_net_row_key key = {
@@ -85,50 +77,11 @@ static __always_inline struct enf_net_subject enf_stands(u32 generation, u32 sub
 	return n ? *n : nothing;
 }
 
-static __always_inline struct enf_flow_key enf_key_of(const struct enf_flow *f)
+static __always_inline bool enf_has_standing(u32 generation, u32 subject)
 {
-	return (struct enf_flow_key){.socket = f->socket, .address = f->to, .port = f->port, .protocol = f->protocol};
-}
+	struct enf_net_key key = {.generation = generation, .subject = subject};
 
-/* What was refused, or would have been, under this epoch or (epoch 0) under any: enum enf_flow_state, or 0. */
-static __always_inline u32 enf_known_refused(const struct enf_flow_key *key, u32 epoch)
-{
-	struct enf_flow_key k = *key;
-	struct enf_flow_value *v = refusals.lookup(&k);
-
-	return v && (!epoch || v->epoch == epoch) ? v->state : 0;
-}
-
-/* What is known of a flow: enum enf_flow_state, or 0. */
-static __always_inline u32 enf_known(const struct enf_flow_key *key, u32 epoch)
-{
-	struct enf_flow_key k = *key;
-	struct enf_flow_value *v = flows.lookup(&k);
-
-	if (v && (v->state == ENF_FLOW_INBOUND || v->epoch == epoch))
-		return v->state;
-	return enf_known_refused(key, epoch);
-}
-
-/* Is anything known of a flow, under whichever epoch? Who has written first is told by the first packet only. */
-static __always_inline bool enf_seen(const struct enf_flow_key *key)
-{
-	struct enf_flow_key k = *key;
-
-	return flows.lookup(&k) || refusals.lookup(&k);
-}
-
-static __always_inline void enf_remember(const struct enf_flow_key *key, u32 epoch, u32 state)
-{
-	struct enf_flow_key k = *key;
-	struct enf_flow_value v = {.epoch = epoch, .state = state};
-
-	if (state == ENF_FLOW_INBOUND || state == ENF_FLOW_ALLOWED) {
-		flows.update(&k, &v);
-		refusals.delete(&k);     /* refused once more it is an attempt once more */
-	} else {
-		refusals.update(&k, &v);
-	}
+	return net_subjects.lookup(&key);
 }
 
 /* An attempt, judged; counted and recorded unless it is allowed, or has had the same answer before (0: none). */
@@ -155,42 +108,56 @@ static __always_inline enum enf_verdict enf_judge_flow(const int by_task, const 
 	return count.verdict;
 }
 
-/* The answer to an attempt by a governed subject. A socket that tries the same again makes no new attempt. */
-static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const struct enf_subject *s, struct enf_config *c,
-							struct enf_net_subject n, const struct enf_flow *f)
+/* What is known of an attempt by a governed subject. Of a quarantined one's nothing but that it was refused. */
+static __always_inline u32 enf_state_of(const struct enf_flow_key *key, struct enf_now now, struct enf_net_subject n)
+{
+	return n.regime == ENF_QUARANTINED ? enf_known_refused(key, now.epoch) : enf_known(key, now);
+}
+
+/* The answer to an attempt of which `state` is known. A socket that tries the same again makes no new attempt. */
+static __always_inline enum enf_verdict enf_answer_known(const int by_task, const struct enf_subject *s, struct enf_now now,
+							 struct enf_net_subject n, const struct enf_flow *f, u32 state)
 {
 	struct enf_flow_key key = enf_key_of(f);
-	u32 epoch = *(volatile u32 *)&c->epoch;      /* before anything is looked up: what is judged by older rows is older */
-	u32 state = n.regime == ENF_QUARANTINED ? enf_known_refused(&key, epoch) : enf_known(&key, epoch), before;
 	enum enf_verdict verdict;
+	u32 before;
 
 	if (state == ENF_FLOW_DENIED)
 		return ENF_DENIED;
 	if (state && n.regime != ENF_QUARANTINED)
 		return ENF_ALLOWED;
 	before = enf_known_refused(&key, 0);
-	before = before == ENF_FLOW_DENIED ? ENF_DENIED : before == ENF_FLOW_OBSERVED ? ENF_OBSERVED : 0;
-	verdict = enf_judge_flow(by_task, s, c->generation, n, f, before);
+	verdict = enf_judge_flow(by_task, s, now.generation, n, f,
+				 before == ENF_FLOW_DENIED ? ENF_DENIED : before == ENF_FLOW_OBSERVED ? ENF_OBSERVED : 0);
 	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
-	enf_remember(&key, epoch, state);
+	enf_remember(&key, now.epoch, state, before);
 	return verdict;
+}
+
+/* The answer to an attempt by a governed subject. */
+static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const struct enf_subject *s, struct enf_now now,
+							struct enf_net_subject n, const struct enf_flow *f)
+{
+	struct enf_flow_key key = enf_key_of(f);
+
+	return enf_answer_known(by_task, s, now, n, f, enf_state_of(&key, now, n));
 }
 
 /* The answer to every call that connects or sends: 1 lets it go on, 0 fails it with EPERM. */
 static __always_inline int enf_answer_net(const struct enf_flow *f)
 {
 	struct enf_subject *s = enf_current_subject();
-	struct enf_config *c = enf_live();
+	struct enf_now now = enf_now();
 	struct enf_net_subject n;
 
-	if (!s || !c)
+	if (!s)
 		return 1;
-	n = enf_stands(c->generation, s->id);
+	n = enf_stands(now.generation, s->id);
 	if (enf_minds_names(n) && f->protocol != ENF_UDP && enf_to_resolver(&f->to))  /* over TCP no query can be told from another */
-		return enf_refuse_name(1, s->id, c->generation, n, 0, 0, f->protocol) != ENF_DENIED;
+		return enf_refuse_name(1, s->id, now.generation, n, 0, 0, f->protocol) != ENF_DENIED;
 	if (enf_loopback(&f->to))
 		return 1;
-	return n.regime == ENF_FREE || enf_answer_flow(1, s, c, n, f) != ENF_DENIED;
+	return n.regime == ENF_FREE || enf_answer_flow(1, s, now, n, f) != ENF_DENIED;
 }
 
 static __always_inline int enf_to_v4(struct bpf_sock_addr *ctx, u8 hook)

@@ -115,37 +115,41 @@ static __always_inline struct enf_flow_key enf_by_port(const struct enf_subject 
 	return key;
 }
 
-/* Did the other side begin this TCP flow? Its SYN has told, or, for flows from before our time, whoever listens. */
-static __always_inline bool enf_began_there(struct __sk_buff *skb, const struct enf_subject *s, u32 epoch, bool raw,
+/* Is anything known of a flow, under whichever epoch? */
+static __always_inline bool enf_seen(const struct enf_flow_key *key)
+{
+	struct enf_flow_key k = *key;
+
+	return flows.lookup(&k) || refusals.lookup(&k) || inbound.lookup(&k);
+}
+
+/*
+ * Did the other side begin this TCP flow, of which nothing is known that holds? Its SYN has told, or, for flows from before
+ * our time, whoever listens. A raw socket writes any port, and a flow that we have seen begin is no older than we are.
+ */
+static __always_inline bool enf_began_there(struct __sk_buff *skb, const struct enf_subject *s, struct enf_now now, bool raw,
 					    const struct enf_packet *p)
 {
 	struct enf_flow_key own = enf_key_of(&p->flow), by_port = enf_by_port(s, p);
 
-	if ((p->flags & ENF_SYN && !(p->flags & ENF_ACK)) || enf_known(&own, epoch))
-		return false;        /* begun here, or judged already */
-	/* a raw socket writes any port, and a flow that we have seen begin is no older than we are */
-	if (enf_known(&by_port, epoch) != ENF_FLOW_INBOUND &&
-	    (raw || enf_seen(&own) || !enf_listens(skb, p->own_port)))
+	if (p->flags & ENF_SYN && !(p->flags & ENF_ACK))
 		return false;
-	enf_remember(&own, epoch, ENF_FLOW_INBOUND);
+	if (!enf_inbound(&by_port, now) && (raw || enf_seen(&own) || !enf_listens(skb, p->own_port)))
+		return false;
+	enf_note_inbound(&own, now, enf_holder(&own.address, now.generation));
 	return true;
 }
 
-/* The subject whose socket sends or gets a packet, or 0 if nothing concerns it on the network. */
-static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 generation, struct enf_net_subject *n)
+/* Of a container that has ended nothing is an attempt of anybody's: what is known to be allowed is let go, the rest dropped. */
+static __always_inline int enf_let_end(const struct enf_packet *p, struct enf_now now, struct enf_net_subject n)
 {
-	u64 cgroup = bpf_skb_cgroup_id(skb);
-	struct enf_subject *s = subjects.lookup(&cgroup);
+	struct enf_flow_key key = enf_key_of(&p->flow);
+	u32 state = n.regime == ENF_QUARANTINED ? 0 : enf_known(&key, now);
 
-	if (s && s->state == ENF_ARMED) {
-		*n = enf_stands(generation, s->id);
-		if (n->regime == ENF_FREE)
-			s = 0;
-	} else {
-		s = 0;
-	}
-	asm volatile("" : "+r"(s));  /* see enf_current_subject */
-	return s;
+	if ((state && state != ENF_FLOW_DENIED) || (n.mode == ENF_MONITOR && n.regime != ENF_QUARANTINED))
+		return 1;
+	enf_count_packet(n.home);
+	return 0;
 }
 
 /* 255, which is no type, if there is none. */
@@ -199,37 +203,51 @@ static __always_inline bool enf_of_the_link(struct __sk_buff *skb, u32 generatio
 	return (type == 135 || type == 136) && network && enf_member(generation, subject, *network);
 }
 
+/* A packet of a flow is judged as a call is, but for who began. */
+static __always_inline enum enf_verdict enf_answer_packet(struct __sk_buff *skb, const struct enf_subject *s, struct enf_now now,
+							  struct enf_net_subject n, const struct enf_packet *p)
+{
+	struct enf_flow_key key = enf_key_of(&p->flow);
+	u32 state = enf_state_of(&key, now, n);
+
+	if (!state && p->flow.protocol == ENF_TCP && n.regime != ENF_QUARANTINED &&
+	    enf_began_there(skb, s, now, n.sockets & ENF_SOCKET_RAW, p))
+		return ENF_ALLOWED;
+	return enf_answer_known(0, s, now, n, &p->flow, state);
+}
+
 /* A packet leaves. 1 lets it go, 0 drops it; a task that sends just then gets EPERM. */
 int enf_egress(struct __sk_buff *skb)
 {
-	struct enf_config *c = enf_live();
+	struct enf_now now = enf_now();
 	struct enf_packet p = {.flow.hook = ENF_HOOK_EGRESS};
 	struct enf_net_subject n = {};
 	struct enf_subject *s;
+	bool ended = false;
 
-	if (!c)
-		return 1;
-	s = enf_owner(skb, c->generation, &n);
+	s = enf_owner(skb, now.generation, &n, &ended);
 	if (!s)
 		return 1;
-	if (!enf_read(skb, true, &p)) {
+	if (!enf_read(skb, true, &p) || enf_is_cut(skb)) {
 		enf_count_packet(n.home);
 		return 0;
 	}
+	if (ended && !enf_loopback(&p.flow.to)) {
+		p.flow.socket = bpf_get_socket_cookie(skb);
+		return enf_let_end(&p, now, n);
+	}
 	if (enf_minds_names(n) && enf_to_resolver(&p.flow.to)) {
 		if (p.flow.protocol == ENF_UDP)
-			return enf_answer_name_query(skb, p.content, s, c->generation, n) != ENF_DENIED;
+			return enf_answer_name_query(skb, p.content, s, now.generation, n) != ENF_DENIED;
 		enf_count_packet(n.home);
 		return 0;            /* a connection from before: its beginning was not seen, and no query can be told */
 	}
 	if (enf_loopback(&p.flow.to) && s->id != ENF_CANARY)
 		return 1;
-	if (n.regime != ENF_QUARANTINED && (enf_by_kernel(skb, n, &p) || enf_of_the_link(skb, c->generation, s->id, n, &p)))
+	if (n.regime != ENF_QUARANTINED && (enf_by_kernel(skb, n, &p) || enf_of_the_link(skb, now.generation, s->id, n, &p)))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	if (n.regime != ENF_QUARANTINED && p.flow.protocol == ENF_TCP && enf_began_there(skb, s, c->epoch, n.sockets & ENF_SOCKET_RAW, &p))
-		return 1;
-	if (enf_answer_flow(0, s, c, n, &p.flow) != ENF_DENIED)
+	if (enf_answer_packet(skb, s, now, n, &p) != ENF_DENIED)
 		return 1;
 	enf_count_packet(n.home);
 	return 0;
@@ -238,27 +256,31 @@ int enf_egress(struct __sk_buff *skb)
 /* A packet comes. Whoever is written to may answer; of TCP the SYN tells. A quarantined subject hears nothing. */
 int enf_ingress(struct __sk_buff *skb)
 {
-	struct enf_config *c = enf_live();
+	struct enf_now now = enf_now();
 	struct enf_packet p = {};
 	struct enf_net_subject n = {};
-	struct enf_flow_key key, own;
+	struct enf_flow_key key;
 	struct enf_subject *s;
+	bool ended = false;
+	u32 holder;
 
-	if (!c)
+	s = enf_owner(skb, now.generation, &n, &ended);
+	if (!s)
 		return 1;
-	s = enf_owner(skb, c->generation, &n);
-	if (!s || !enf_read(skb, false, &p) || enf_loopback(&p.flow.to))
+	if (enf_is_cut(skb))
+		return 0;
+	if (!enf_read(skb, false, &p) || enf_loopback(&p.flow.to))
 		return 1;
 	if (n.regime == ENF_QUARANTINED)
 		return 0;
 	if (p.flow.protocol == ENF_TCP && (!(p.flags & ENF_SYN) || p.flags & ENF_ACK))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	own = enf_key_of(&p.flow);
-	if (enf_seen(&own))
-		return 1;            /* begun here, or known to be begun there */
-	key = p.flow.protocol == ENF_TCP ? enf_by_port(s, &p) : own;
-	if (!enf_known(&key, c->epoch))
-		enf_remember(&key, c->epoch, ENF_FLOW_INBOUND);
+	key = p.flow.protocol == ENF_TCP ? enf_by_port(s, &p) : enf_key_of(&p.flow);
+	if (enf_inbound(&key, now) || enf_begun_here(&key))
+		return 1;
+	holder = enf_holder(&key.address, now.generation);
+	if (holder != s->id)         /* what it sends to itself is free: it must not push out what others have begun */
+		enf_note_inbound(&key, now, holder);
 	return 1;
 }

@@ -16,6 +16,23 @@ static __always_inline u32 enf_generation(void)
 	return c ? c->generation : 0;
 }
 
+struct enf_now {                 /* what is judged by just now */
+	u32 generation, epoch;
+};
+
+/* The epoch is read before anything is looked up: what is judged by older rows is older. */
+static __always_inline struct enf_now enf_now(void)
+{
+	struct enf_config *c = enf_live();
+	struct enf_now now = {};
+
+	if (c) {
+		now.epoch = *(volatile u32 *)&c->epoch;
+		now.generation = *(volatile u32 *)&c->generation;
+	}
+	return now;
+}
+
 /* The subject of the current task, or 0: a host process, or a container that is still being made by runc. */
 static __always_inline struct enf_subject *enf_current_subject(void)
 {

@@ -240,6 +240,68 @@ def resend(address, port, own=0):
             print(errno.errorcode.get(e.errno), flush=True)
 
 
+def reply(address, port):
+    """A datagram server that does one thing for each line on standard input: it hears, or it writes to whom it has heard last."""
+    server = socket.socket(family(address), socket.SOCK_DGRAM)
+    server.bind((address, int(port)))
+    server.settimeout(20)
+    client = None
+    print("ready", flush=True)
+    for line in sys.stdin:
+        try:
+            if line.strip() == "hear":
+                _, client = server.recvfrom(100)
+            else:
+                server.sendto(line.encode(), client)
+            print("done", flush=True)
+        except OSError as e:
+            print(errno.errorcode.get(e.errno, "silence"), flush=True)
+
+
+def flood(address, sockets):
+    """Datagrams to every port of an address, from so many sockets."""
+    for _ in range(int(sockets)):
+        sender = socket.socket(family(address), socket.SOCK_DGRAM)
+        for port in range(1, 1 << 16):
+            try:
+                sender.sendto(b"", (address, port))
+            except ConnectionRefusedError:  # the answer to an earlier one
+                continue
+
+
+def passing(address, port):
+    """A connected datagram socket made in a cgroup of its own, which is gone; it sends what comes on standard input."""
+    own = os.path.dirname(sys.argv[1])
+    passed = os.path.join(own, f"passing-{os.getpid()}")
+    os.mkdir(passed)
+    for place in (passed, own):
+        with open(place + "/cgroup.procs", "w") as procs:
+            procs.write("0")
+        if place == passed:
+            sender = socket.socket(family(address), socket.SOCK_DGRAM)
+            sender.connect((address, int(port)))
+    os.rmdir(passed)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        try:
+            try:
+                sender.send(line.encode())
+            except ConnectionRefusedError:  # the answer to the one before
+                sender.send(line.encode())
+            print("sent", flush=True)
+        except OSError as e:
+            print(errno.errorcode.get(e.errno), flush=True)
+
+
+def give(path, address, port):
+    """Connect a datagram socket, and give it away over the unix socket at a path."""
+    made = socket.socket(family(address), socket.SOCK_DGRAM)
+    made.connect((address, int(port)))
+    there = socket.socket(socket.AF_UNIX)
+    there.connect(path)
+    socket.send_fds(there, [b"x"], [made.fileno()])
+
+
 def serve(address, port, kind):
     """Answer one client as long as it speaks: a stream whose listener closes once it has come, or datagrams."""
     if kind == "udp":
@@ -364,6 +426,10 @@ DEEDS = {
     "talk": talk,
     "resend": resend,
     "serve": serve,
+    "reply": reply,
+    "flood": flood,
+    "passing": passing,
+    "give": give,
     "unix": unix,
     "socketcall": socketcall,
     "storm": storm,

@@ -109,15 +109,15 @@ def unload_command(pins: Path) -> None:
     from enforcer.edges.cgroup import Cgroups  # noqa: PLC0415 -- no other command here looks at cgroups
     from enforcer.runtime.audit import forget  # noqa: PLC0415 -- carries the observer
     from enforcer.runtime.canary import remove_left  # noqa: PLC0415 -- carries the canary
-    from enforcer.runtime.guard import name_of, remove_table  # noqa: PLC0415 -- carries pyroute2
+    from enforcer.runtime.guard import remove_tables  # noqa: PLC0415 -- carries pyroute2
 
     remove_left(Cgroups(), "/")
     pinned = pins.exists()
     links = Loader(pins, Libbpf()).unload() if pinned else 0
     rules = forget(pins)
-    guarded = remove_table(pins)
-    if not pinned and not rules and not guarded:
+    tables = remove_tables(pins)
+    if not pinned and not rules and not tables:
         raise UsageError(f"nothing is pinned at {pins}: --pins must be what `enforcer run` was given")
     lines = [f"{links} programs detached, {pins} removed"] if pinned else []
     lines += [f"{rules} audit rules removed"] if rules else []
-    emit(lines + ([f"the table inet {name_of(pins)} is removed"] if guarded else []))
+    emit(lines + [f"the table {table} is removed" for table in tables])

@@ -29,11 +29,15 @@ class NotOurs(EdgeError):  # noqa: N818 -- reads as what is so, like ContainerGo
     """There is a table of our name that somebody else has made."""
 
 
-class _Table(nf.nft_table_msg):  # type: ignore[misc]
+class TableMessage(nf.nft_table_msg):  # type: ignore[misc]
+    """pyroute2's, but for the comment."""
+
     comment = nlmsg_atoms.cdata  # pyroute2's own class takes it for text, and anybody may write there what is none
 
 
-class _Rule(nf.nft_rule_msg):  # type: ignore[misc]
+class RuleMessage(nf.nft_rule_msg):  # type: ignore[misc]
+    """The same."""
+
     comment = nlmsg_atoms.cdata
 
 
@@ -100,11 +104,11 @@ class Nft:
         table = self._table(kernel)
         if table is None or table.get_attr("NFTA_TABLE_FLAGS") or not all(self._stands(kernel, c) for c in HOOKS):
             return None
-        answers = kernel.every(nf.NFT_MSG_GETRULE, self._named(_Rule, "NFTA_RULE_TABLE"))
+        answers = kernel.every(nf.NFT_MSG_GETRULE, self._named(RuleMessage, "NFTA_RULE_TABLE"))
         return tuple(self._written(a) for a in answers if a.get_attr("NFTA_RULE_TABLE") == self.name)
 
     def _table(self, kernel: Kernel) -> Netlink:
-        found = kernel.one(nf.NFT_MSG_GETTABLE, self._named(_Table, "NFTA_TABLE_NAME"))
+        found = kernel.one(nf.NFT_MSG_GETTABLE, self._named(TableMessage, "NFTA_TABLE_NAME"))
         if found is not None and _comment(found, "NFTA_TABLE_USERDATA") != self._comment:
             raise NotOurs(
                 f"nftables: there is a table inet {self.name} that is not this agent's: rename it, or remove it by "
@@ -137,7 +141,7 @@ class Nft:
         """The table and its chains, in place of what somebody has made of them."""
         if self._table(kernel) is not None:
             yield self._gone()
-        table = self._named(_Table, "NFTA_TABLE_NAME")
+        table = self._named(TableMessage, "NFTA_TABLE_NAME")
         table["attrs"].append(["NFTA_TABLE_USERDATA", comment(self._comment)])
         yield nf.NFT_MSG_NEWTABLE, NLM_F_CREATE, table
         for chain, number in HOOKS.items():
@@ -152,11 +156,11 @@ class Nft:
             yield nf.NFT_MSG_NEWCHAIN, NLM_F_CREATE, message
 
     def _gone(self) -> Message:
-        return nf.NFT_MSG_DELTABLE, 0, self._named(_Table, "NFTA_TABLE_NAME")
+        return nf.NFT_MSG_DELTABLE, 0, self._named(TableMessage, "NFTA_TABLE_NAME")
 
     def _add(self, rule: Rule, packets: Mapping[str, int]) -> Message:
         """What lets through goes to the head of its chain, what drops to its end: so the order of writing does not matter."""
-        message = self._named(_Rule, "NFTA_RULE_TABLE")
+        message = self._named(RuleMessage, "NFTA_RULE_TABLE")
         message["attrs"] += [
             ["NFTA_RULE_CHAIN", rule.chain.value],
             ["NFTA_RULE_EXPRESSIONS", expressions(rule, packets.get(rule.mark, 0))],
@@ -165,7 +169,7 @@ class Nft:
         return nf.NFT_MSG_NEWRULE, NLM_F_CREATE | (0 if rule.passes else NLM_F_APPEND), message
 
     def _delete(self, found: Written) -> Message:
-        message = self._named(_Rule, "NFTA_RULE_TABLE")
+        message = self._named(RuleMessage, "NFTA_RULE_TABLE")
         message["attrs"] += [["NFTA_RULE_CHAIN", found.chain], ["NFTA_RULE_HANDLE", found.handle]]
         return nf.NFT_MSG_DELRULE, 0, message
 

@@ -15,6 +15,11 @@ from enforcer.errors import ContainerGone, EdgeError
 PROC = Path("/proc")
 
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
+_EVERYWHERE = frozenset(
+    {"lo", "tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"}
+)
+"""Devices that the kernel makes in each network namespace (net.core.fb_tunnels_only_for_init_net)."""
+
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -67,12 +72,20 @@ class Procfs:
         except OSError:
             return b""
 
-    def network(self, pid: int) -> int:
-        """The network namespace (inode) that a process is in; 0 for one that is gone."""
+    def network(self, pid: int | str = "self") -> int:
+        """The network namespace (inode) that a process is in, this one if not told which; 0 for one that is gone."""
         try:
             return (self._root / str(pid) / "ns" / "net").stat().st_ino
         except OSError:
             return 0
+
+    def interfaces(self, pid: int) -> int:
+        """How many network interfaces a process's namespace has, but for what each has; 0 if the process is gone."""
+        try:
+            lines = (self._root / str(pid) / "net" / "dev").read_text().splitlines()[2:]
+        except OSError:
+            return 0
+        return len({line.partition(":")[0].strip() for line in lines} - _EVERYWHERE)
 
     def sockets(self, pid: int) -> tuple[int, ...]:
         """The inodes of the sockets that a process holds open; none for one that is gone. One look for each descriptor."""

@@ -40,15 +40,26 @@ def carry(old: Maps, new: Maps) -> int:
         new.add_recorded(subject, n)
         old.forget("recorded", subject.to_bytes(4, "little"))
     _keep_inbound(old, new)
+    _keep_gone(old, new)
     return violations
 
 
 def _keep_inbound(old: Maps, new: Maps) -> None:
-    """The flows that the other side began: whoever listened for them may be gone, and their answers are free."""
-    for key in list(old.keys("flows", ctypes.sizeof(abi.FlowKey))):
-        value = old.row("flows", key, abi.FlowValue)
-        if value and value.state == abi.FLOW_INBOUND:
-            new.put_row("flows", key, value)
+    """The flows that the other side began: whoever listened for them may be gone, and their answers are free.
+
+    The new programs, which may have noted one themselves by now, look again whose the other side's address is.
+    """
+    for key in list(old.keys("inbound", ctypes.sizeof(abi.FlowKey))):
+        value = old.row("inbound", key, abi.Inbound)
+        if value and not new.row("inbound", key, abi.Inbound):
+            new.put_row("inbound", key, abi.Inbound(epoch=abi.NO_EPOCH, holder=value.holder))
+
+
+def _keep_gone(old: Maps, new: Maps) -> None:
+    """The containers that have ended: sockets of theirs may be held elsewhere."""
+    for key in list(old.keys("gone", ctypes.sizeof(ctypes.c_uint64))):
+        if value := old.row("gone", key, abi.Subject):
+            new.put_row("gone", key, value)
 
 
 def _taken(old: Maps, name: str, kind: type[abi.Record]) -> Iterator[tuple[bytes, int]]:

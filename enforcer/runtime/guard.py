@@ -15,6 +15,7 @@ from enforcer.core.egress import Guard, guard
 from enforcer.core.model import Facts, Policy
 from enforcer.edges.nft_news import Changes
 from enforcer.errors import EdgeError, HostError
+from enforcer.runtime.isolation import Cordon
 from enforcer.settings import PINS
 
 if TYPE_CHECKING:
@@ -46,12 +47,14 @@ def table_of(pins: Path) -> Nft:
     return Nft(name_of(pins), _owner(pins))
 
 
-def remove_table(pins: Path) -> bool:
-    """Remove that table; whether there was one. A kernel without nftables has none."""
+def remove_tables(pins: Path) -> list[str]:
+    """Remove that table, and the one on devices; what has gone. A kernel without nftables has none."""
+    name = name_of(pins)
     try:
-        return table_of(pins).remove()
+        gone = {f"inet {name}": table_of(pins).remove(), f"netdev {name}": Cordon(name, _owner(pins)).table.remove()}
     except HostError:
-        return False
+        return []
+    return [table for table, there in gone.items() if there]
 
 
 def _owner(pins: Path) -> str:
@@ -69,6 +72,7 @@ class EgressGuard:
         self._tell: Tell | None = None
         self._bridges: Mapping[str, str] = {}
         self._lock = threading.Lock()
+        self._cordon = Cordon(self.name, _owner(pins))
         self._drops: dict[str, str] = {}  # mark of a dropping rule → network, those of networks that are free again too
         self._counted: dict[str, int] = {}  # mark → packets: what the table loses is remembered here
         self._holds = False  # whether the table held `wanted` when it was last looked at
@@ -95,10 +99,18 @@ class EgressGuard:
         if wanted != self.wanted or (wanted.networks and not self._holds):
             self._drops |= {rule.mark: rule.network for rule in wanted.rules if not rule.passes}
             self.wanted, self._holds = wanted, False
-            self.check()
+            self._check_table()
+        self._cordon.follow(facts)
 
     def check(self) -> None:
-        """Look whether the table is as it has to be, and make it so."""
+        """Look whether the tables are as they have to be, and make them so."""
+        self._check_table()
+        if self._cordon.check():
+            self._say(
+                "quarantine-restored", f"somebody changed the table netdev {self.name}: it is as it has to be again"
+            )
+
+    def _check_table(self) -> None:
         try:
             self._remember(self._table.read() or ())
             changed = self._table.keep(self.wanted.rules, dict(self._counted))
@@ -139,6 +151,10 @@ class EgressGuard:
             names = ", ".join(sorted(self.wanted.networks))
             found[f"the egress guard does not hold: packets may leave {names}"] = self.trouble
         return found
+
+    def shortcomings(self) -> dict[str, str]:
+        """What of ``degraded``, and of what quarantine asks for, is not held → why."""
+        return {**self.degraded(), **self._cordon.degraded()}
 
     def counts(self) -> Counter[str]:
         """Network → packets that the table has dropped, as far back as this agent knows; every guarded network is in it."""

@@ -60,6 +60,10 @@ class Owners:
             return found
         return None if flow.cgroup in self._there else self._heirs.get(flow.inode)
 
+    def holding(self, inode: int) -> Owner | None:
+        """The container one of whose processes holds a socket, or None."""
+        return self._heirs.get(inode)
+
     def namespaces(self) -> Collection[list[int]]:
         """The processes in each network namespace: containers may share one, also with the host, or have several."""
         found: dict[int, list[int]] = {}

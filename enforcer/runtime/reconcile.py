@@ -30,13 +30,17 @@ KEPT_CONTAINERS = 1024
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is in force: the policy, the host that it was compiled for, the rows, and the names of their numbers."""
+    """What is in force: the policy, the host that it was compiled for, the rows, and the names of their numbers.
+
+    ``epoch``: what the kernel calls the state of the rows that networks are judged by.
+    """
 
     policy: Policy
     facts: Facts
     image: Image
     state: State
     gone: Mapping[str, Container] = field(default_factory=dict)
+    epoch: int = 0
 
     def container(self, subject: int) -> Container | None:
         """The container with this subject id, as it is or, if it is gone, as it last was: its records come after it."""
@@ -60,6 +64,8 @@ class Reconcile:
         self._recent: dict[int, Snapshot] = {}
         self._known: Image | None = None  # exactly what the maps hold; None: something else, and everything is written
         self.snapshot: Snapshot | None = None
+        self.settled: Snapshot | None = None
+        """The same while the maps hold exactly that; None while they are written. Each publication makes another one."""
 
     def load(self, policy: Policy, facts: Facts) -> Snapshot:
         """Put a policy in force, as a new generation. Raises EdgeError, HostError; then what was in force stays."""
@@ -119,6 +125,7 @@ class Reconcile:
         state = self._remember(policy, facts, generation)
         image = compile_image(policy, facts, state.ids, generation, canary=self._canary)
         before, self._known = self._known, None  # what a failure between two operations leaves is not known
+        self.settled = None
         for op in plan(before, image):
             self._maps.apply(op)
         if before is None:
@@ -126,7 +133,8 @@ class Reconcile:
         self._known = image
         for warning in set(image.warnings) - set(self.snapshot.image.warnings if self.snapshot else ()):
             log.warning(warning)
-        self.snapshot = Snapshot(policy, facts, image, state, self._gone(facts))
+        self.snapshot = Snapshot(policy, facts, image, state, self._gone(facts), self._maps.config().epoch)
+        self.settled = self.snapshot
         self._recent[generation] = self.snapshot
         self._recent.pop(generation - KEPT_GENERATIONS, None)
         if self._guard:

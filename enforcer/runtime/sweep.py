@@ -1,4 +1,4 @@
-"""The sweep: connections that are older than the policy, or than the agent, and that it does not allow.
+"""The sweep: connections that are older than the policy, or than the agent, and that it does not allow; and sockets likewise.
 
 The kernel's hooks judge a connection when it is made. What was open before is found here by sock_diag, judged as any other,
 counted and recorded with mechanism ``sweep``, and cut where the policy enforces. It delays nothing: the rows are in the kernel
@@ -10,22 +10,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 
 from enforcer import abi
 from enforcer.core.address import packed
 from enforcer.core.decide import NetJudgement, judge_net
-from enforcer.core.model import Access, Hook, Mechanism, Verdict
+from enforcer.core.ids import Reserved
+from enforcer.core.image import EndpointKey
+from enforcer.core.model import Verdict
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.flows import TCP, Flow, Flows
-from enforcer.errors import ContainerGone, EdgeError, EnforcerError
+from enforcer.errors import ContainerGone, EnforcerError
+from enforcer.runtime.look import Look, Swept, Told, record_of, report
 from enforcer.runtime.owners import Owner, Owners
 from enforcer.runtime.queue import Joined, Queue
 from enforcer.runtime.reconcile import Snapshot
+from enforcer.runtime.sweep_sockets import SocketSweep
 
 log = logging.getLogger(__name__)
 
@@ -34,32 +38,22 @@ _STATES = {Verdict.OBSERVED: abi.FLOW_OBSERVED, Verdict.DENIED: abi.FLOW_DENIED}
 AGAIN_S = 1.0
 """A connect that was judged just before the change may not be listed yet: after this time it is looked once more."""
 
-_Told = tuple[int, int, int, Verdict]
-"""Namespace, cookie, generation of the policy, verdict: what is reported once."""
-
-
-@dataclass(frozen=True)
-class Swept:
-    """What one look found: flows that are not allowed by verdict, and how many of them were not reported before.
-
-    ``failures``: what could not be looked at, or not be cut → why.
-    """
-
-    found: Mapping[Verdict, int] = field(default_factory=dict)
-    reported: int = 0
-    failures: Mapping[str, str] = field(default_factory=dict)
+ROUNDS = 4
+"""A look during which something is published begins anew, so often; whoever publishes still wakes the next one."""
 
 
 class Sweep:
     """Looks when it is woken, and once more soon after. ``rings`` adds its records to those that are read.
 
-    ``maps`` are for its thread alone; ``snapshot`` gives what is in force. A flow is reported once for each load of the policy.
+    ``maps`` are for its thread alone. ``settled`` gives what is in force, the same object as long as the maps hold exactly that,
+    and None while they are written. A flow is reported once for each load of the policy.
     """
 
-    def __init__(self, maps: Maps, snapshot: Callable[[], Snapshot | None], cgroups: Cgroups) -> None:
-        self._maps, self._snapshot, self._cgroups = maps, snapshot, cgroups
+    def __init__(self, maps: Maps, settled: Callable[[], Snapshot | None], cgroups: Cgroups) -> None:
+        self._maps, self._settled, self._cgroups = maps, settled, cgroups
+        self._sockets = SocketSweep(maps)
         self._woken, self._ending = threading.Event(), False
-        self._told: frozenset[_Told] = frozenset()
+        self._told: frozenset[Told] = frozenset()
         self.events = Queue()
         self.last = Swept()
 
@@ -83,8 +77,8 @@ class Sweep:
         while not self._ending:
             now = self._judged_by()
             if now and now != looked:
-                looked, again = now, time.monotonic() + AGAIN_S
-                self.look()
+                again = time.monotonic() + AGAIN_S
+                looked = now if self.look().whole else None
             elif again is not None and time.monotonic() >= again:
                 again = None
                 self.look()
@@ -93,9 +87,8 @@ class Sweep:
 
     def _judged_by(self) -> tuple[int, int] | None:
         """Generation and epoch of what is in force; None while that is being put in force, whose end wakes us."""
-        snapshot, config = self._snapshot(), self._maps.config()
-        settled = snapshot and snapshot.image.generation == config.generation
-        return (config.generation, config.epoch) if settled else None
+        snapshot = self._settled()
+        return (snapshot.image.generation, snapshot.epoch) if snapshot else None
 
     def shortcomings(self) -> dict[str, str]:
         """What the last look could not do, and why."""
@@ -106,35 +99,52 @@ class Sweep:
 
         Nothing is cut or reported. Without it a server that no longer listens would be taken for a caller for a moment.
         """
-        if snapshot := self._snapshot():
-            self._look_around(_Look(snapshot, self._maps.config().epoch, judging=False))
+        if snapshot := self._settled():
+            self._look_around(Look(snapshot, judging=False))
 
     def look(self) -> Swept:
-        """Find, cut and report, once. What cannot be looked at or cut is in the answer, and the rest is done all the same."""
-        snapshot = self._snapshot()
-        if snapshot is None:
-            return self.last
-        look = _Look(snapshot, self._maps.config().epoch, before=self._told)
-        self._look_around(look)
-        self._told = frozenset(look.told)
-        for what, why in look.failures.items() - self.last.failures.items():
-            log.error("%s: %s", what, why)
-        self.last = Swept(dict(look.found), look.reported, look.failures)
+        """Find, cut and report, once. What cannot be looked at or cut is in the answer, and the rest is done all the same.
+
+        What is found was listed while exactly what it is judged by was in force; else nothing is done with it, and the look
+        begins anew.
+        """
+        reported = 0
+        for _ in range(ROUNDS):
+            snapshot = self._settled()
+            if snapshot is None:
+                break
+            look = Look(snapshot, before=self._told)
+            whole = self._look_around(look)
+            reported += look.reported
+            self._told = frozenset(look.told) if whole else self._told | look.told
+            if whole:
+                return self._looked(look, reported)
+        self.last = replace(self.last, reported=reported, whole=False)
         return self.last
 
-    def _look_around(self, look: _Look) -> None:
+    def _looked(self, look: Look, reported: int) -> Swept:
+        for what, why in look.failures.items() - self.last.failures.items():
+            log.error("%s: %s", what, why)
+        self.last = Swept(dict(look.found), reported, look.failures)
+        return self.last
+
+    def _look_around(self, look: Look) -> bool:
+        """Look into each namespace; whether nothing was published meanwhile."""
         owners = Owners(look.snapshot, self._cgroups)
         for pids in owners.namespaces():
             self._look_at(pids, owners, look)
+            if not self._stands(look):
+                return False
+        return True
 
-    def _look_at(self, pids: Iterable[int], owners: Owners, look: _Look) -> None:
+    def _stands(self, look: Look) -> bool:
+        """Do the maps hold what is looked by? It is asked after each listing: what was listed has been judged by that, too."""
+        return self._settled() is look.snapshot
+
+    def _look_at(self, pids: Iterable[int], owners: Owners, look: Look) -> None:
         for pid in pids:
             try:
-                with Flows(pid) as flows:
-                    for flow in flows.all():
-                        owner = owners.of(flow)
-                        if owner and self._opened(flow, look) and look.judging:
-                            self._judge(flows, flow, owner, look)
+                self._look_by(pid, owners, look)
                 return
             except ContainerGone:
                 continue  # this process has; another one may be in the namespace
@@ -142,66 +152,52 @@ class Sweep:
                 look.failures[f"connections of {owners.names(pid)} older than the policy are not looked at"] = str(e)
                 return
 
-    def _opened(self, flow: Flow, look: _Look) -> bool:
-        """Is it an attempt of the container's? Kernel and sweep tell each other what only one of them has seen."""
-        if flow.protocol == TCP:
-            if not flow.opened:  # of one older than its programs the kernel sees only whether somebody listens
-                self._maps.put_row("flows", _key(flow), abi.FlowValue(epoch=look.epoch, state=abi.FLOW_INBOUND))
-            return flow.opened
-        known = self._maps.row("flows", _key(flow), abi.FlowValue)  # was it written to before it connected?
-        return flow.opened and not (known and known.state == abi.FLOW_INBOUND)
+    def _look_by(self, pid: int, owners: Owners, look: Look) -> None:
+        with Flows(pid) as flows:
+            listed = flows.all()
+            if not self._stands(look):
+                return
+            for flow in listed:
+                owner = owners.of(flow)
+                if owner and self._opened(flow, look) and look.judging:
+                    self._judge(flows, flow, owner, look)
+        if look.judging:
+            for record in self._sockets.look(pid, owners, look, self._stands):
+                report(record, self._maps, self.events)
 
-    def _judge(self, flows: Flows, flow: Flow, owner: Owner, look: _Look) -> None:
-        image = look.snapshot.image
+    def _opened(self, flow: Flow, look: Look) -> bool:
+        """Is it an attempt of the container's? Kernel and sweep tell each other what only one of them has seen."""
+        image, key = look.snapshot.image, _key(flow)
+        known = self._maps.row("inbound", key, abi.Inbound)
+        if known is None and flow.opened:
+            return True
+        endpoint = image.endpoints.get(EndpointKey(packed(flow.address), image.generation))
+        holder = endpoint.subject if endpoint else Reserved.NOBODY
+        if known is None:
+            if flow.protocol == TCP:  # of one older than its programs the kernel sees only whether somebody listens
+                self._maps.put_row("inbound", key, abi.Inbound(epoch=look.snapshot.epoch, holder=holder))
+            return False
+        # a datagram socket may have been written to before it connected: as enf_inbound says (probes/flow.h)
+        others = Reserved.NOBODY not in (holder, known.holder) and holder != known.holder
+        return flow.opened and (flow.protocol == TCP or others)
+
+    def _judge(self, flows: Flows, flow: Flow, owner: Owner, look: Look) -> None:
+        image, epoch, key = look.snapshot.image, look.snapshot.epoch, _key(flow)
         judged = judge_net(image, subject=owner.subject, address=flow.address, protocol=flow.protocol, port=flow.port)
         if judged.verdict is Verdict.ALLOWED:
             return
-        # so that the kernel counts it no second time when it sends, were it only the reset
-        self._maps.put_row("refusals", _key(flow), abi.FlowValue(epoch=look.epoch, state=_STATES[judged.verdict]))
-        told = (flows.namespace, flow.cookie, image.generation, judged.verdict)
-        look.told.add(told)
-        # before it is cut: the process that holds it may end of that
-        record = None if told in look.before else _record(image.generation, flow, owner, judged)
-        verdict = judged.verdict
-        if verdict is Verdict.DENIED and (why := flows.cut(flow)):
-            look.failures[f"a connection of {owner.container.name} older than the policy is not cut"] = why
-            verdict = Verdict.OBSERVED
-        look.found[verdict] += 1
-        if record:
-            look.reported += 1
-            record.verdict = verdict
-            self._report(record)
-
-    def _report(self, record: abi.CEvent) -> None:
-        key = abi.CountKey(
-            subject=record.subject,
-            object=record.object,
-            peer=record.peer,
-            class_=record.class_,
-            access=Access.CONNECT,
-            verdict=record.verdict,
-            hook=Hook.SWEEP,
+        # so that the kernel counts it no second time when it sends, were it only the reset; and knows that it was begun here
+        self._maps.put_row("refusals", key, abi.FlowValue(epoch=epoch, state=_STATES[judged.verdict]))
+        self._maps.put_row("flows", key, abi.FlowValue(epoch=abi.NO_EPOCH, state=abi.FLOW_ALLOWED))
+        record = look.settle(
+            (flows.namespace, flow.cookie, image.generation, judged.verdict),
+            judged,
+            record=partial(_record, image.generation, flow, owner, judged),
+            cut=partial(flows.cut, flow),
+            failure=f"a connection of {owner.container.name} older than the policy is not cut",
         )
-        try:
-            self._maps.add_count(key, 1)
-        except EdgeError:
-            self._maps.add_loss(record.subject, abi.LOST_COUNTS, 1)  # the map is full, as in the kernel
-        if not self.events.put(record):
-            self._maps.add_loss(record.subject, abi.LOST_RING, 1)
-
-
-@dataclass
-class _Look:
-    """One look: what it goes by, and what it has found so far."""
-
-    snapshot: Snapshot
-    epoch: int
-    before: Collection[_Told] = ()
-    judging: bool = True
-    told: set[_Told] = field(default_factory=set)
-    found: Counter[Verdict] = field(default_factory=Counter)
-    failures: dict[str, str] = field(default_factory=dict)
-    reported: int = 0
+        if record:
+            report(record, self._maps, self.events)
 
 
 def _key(flow: Flow) -> bytes:
@@ -211,27 +207,7 @@ def _key(flow: Flow) -> bytes:
 
 
 def _record(generation: int, flow: Flow, owner: Owner, judged: NetJudgement) -> abi.CEvent:
-    pid, name = owner.holder(flow.inode)
-    record = abi.CEvent(
-        ts_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-        cgroup_id=flow.cgroup,
-        subject=owner.subject,
-        object=judged.network,
-        peer=judged.peer,
-        generation=generation,
-        count=1,
-        pid=pid,
-        tid=pid,
-        uid=flow.uid,
-        hook=Hook.SWEEP,
-        mechanism=Mechanism.SWEEP,
-        class_=abi.EXTERNAL if judged.external else abi.INSIDE,
-        asked=Access.CONNECT,
-        granted=judged.granted,
-        mode=judged.mode,
-        protocol=flow.protocol,
-        port=flow.port,
-        comm=name.encode("utf-8", "surrogateescape")[: abi.COMM - 1],
-    )
-    record.address.bytes[:] = packed(flow.address)
-    return record
+    made = record_of(generation, owner, judged, inode=flow.inode, uid=flow.uid, protocol=flow.protocol)
+    made.cgroup_id, made.port, made.class_ = flow.cgroup, flow.port, abi.EXTERNAL if judged.external else abi.INSIDE
+    made.address.bytes[:] = packed(flow.address)
+    return made

@@ -8,17 +8,17 @@ from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.cgroup import Cgroups
 from enforcer.runtime.probes import Probes
 from enforcer.runtime.queue import Joined
-from enforcer.runtime.reconcile import Snapshot
+from enforcer.runtime.reconcile import Reconcile
 from enforcer.runtime.sweep import Sweep
 from enforcer.runtime.sweep_files import FileSweep
 
 
 class Sweeps:
-    """Both sweeps, each in a thread of its own, with the maps of ``probes``. ``snapshot`` gives what is in force."""
+    """Both sweeps, each in a thread of its own, with the maps of ``probes``; ``reconcile`` knows what is in force."""
 
-    def __init__(self, probes: Probes, snapshot: Callable[[], Snapshot | None], cgroups: Cgroups) -> None:
-        self._flows = Sweep(probes.open_maps(), snapshot, cgroups)
-        self._files = FileSweep(probes.open_maps(), snapshot, probes.opened)
+    def __init__(self, probes: Probes, reconcile: Reconcile, cgroups: Cgroups) -> None:
+        self._flows = Sweep(probes.open_maps(), lambda: reconcile.settled, cgroups)
+        self._files = FileSweep(probes.open_maps(), lambda: reconcile.snapshot, probes.opened)
 
     def acquaint(self) -> None:
         """Before the network programs are attached: ``Sweep.acquaint``."""

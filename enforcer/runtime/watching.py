@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enforcer import abi
 from enforcer.core.image import Image, Subject, Table
 from enforcer.core.model import Mechanism
-from enforcer.core.plan import Delete, Op, Publish, Put
+from enforcer.core.plan import Delete, Op, Publish, Put, Renew
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.opened import Opened
 from enforcer.edges.bpf.ring import Rings
@@ -34,7 +34,7 @@ class Tables(Maps):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._generation = 0
+        self._generation, self._epoch = 0, 0
         self._subjects: dict[int, Subject] = {}
         self._counts: Counter[tuple[int, int, int, int, int, int, int]] = Counter()
         self._losses: Counter[tuple[int, int]] = Counter()
@@ -45,7 +45,7 @@ class Tables(Maps):
 
     def config(self) -> abi.Config:
         """What is live now."""
-        return abi.Config(generation=self._generation)
+        return abi.Config(generation=self._generation, epoch=self._epoch)
 
     def apply(self, op: Op) -> None:
         """Carry out one operation of a plan. Only whose a cgroup is must be known here: the observer judges by the snapshot."""
@@ -55,7 +55,9 @@ class Tables(Maps):
             case Delete(Table.CGROUPS, key):
                 self._subjects.pop(key, None)
             case Publish(generation):
-                self._generation = generation
+                self._generation, self._epoch = generation, self._epoch + 1
+            case Renew():
+                self._epoch += 1
 
     def sweep(self, image: Image) -> int:
         """Nothing to remove."""

@@ -55,7 +55,7 @@ class Ground:
         stack.callback(self.cgroups.remove, self.top)
         self.cgroups.ensure(self.top)
         self.reconcile = Reconcile(self.maps, StateFile(directory / "state"), State(), canary=Inode(1, 3))
-        self.sweep = Sweep(self.maps, lambda: self.reconcile.snapshot, self.cgroups)
+        self.sweep = Sweep(self.maps, lambda: self.reconcile.settled, self.cgroups)
         self.records = Records(self.reconcile.at, self.maps, self.cgroups)
         self.facts = Facts(networks={"ground": Network("n1", "ground", subnets=(ip_network("203.0.113.0/30"),))})
         self.listeners = {

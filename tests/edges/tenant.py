@@ -14,6 +14,10 @@ from pathlib import Path
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
+REPLY = bytes((0, 0, 0xFF, 0xFE, 0, 1, 0, 0))
+"""An ICMP echo reply (RFC 792), as a kernel says it."""
+
+
 class Tenant:
     """Starts it. ``namespace`` and ``cgroup`` are those that it lives in; ``directory`` is the cgroup's."""
 
@@ -42,7 +46,8 @@ class Tenant:
 def main() -> None:
     """``connect tcp|udp ADDRESS PORT`` · ``listen ADDRESS PORT`` · ``accept`` · ``listen-no-more`` · ``send NUMBER``.
 
-    Flows have numbers from 0, in the order in which they were made.
+    ``raw PROTOCOL`` · ``packet`` make such a socket; ``forge NUMBER ADDRESS`` sends an echo reply that nobody has asked for by it,
+    ``hear NUMBER SECONDS`` waits for one. Sockets have numbers from 0, in the order in which they were made.
     """
     Path(sys.argv[1]).write_text("0")
     print("there", flush=True)
@@ -64,8 +69,19 @@ def main() -> None:
                 flows.append(listener.accept()[0])
             elif verb == "listen-no-more":
                 listener.close()
+            elif verb == "raw":
+                flows.append(socket.socket(socket.AF_INET, socket.SOCK_RAW, int(rest[0])))
+            elif verb == "packet":
+                flows.append(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)))
+            elif verb == "forge":
+                flows[int(rest[0])].sendto(REPLY, (rest[1], 0))
+            elif verb == "hear":
+                flows[int(rest[0])].settimeout(float(rest[1]))
+                flows[int(rest[0])].recv(100)
             elif verb == "send":
                 flows[int(rest[0])].send(b"x")
+        except TimeoutError:
+            answer = "silence"
         except OSError as e:
             answer = errno.errorcode[e.errno or 0]
         print(answer, flush=True)

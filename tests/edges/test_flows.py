@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.namespace import Namespace, plug
+from deploy.demo.process import await_that
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.flows import TCP, UDP, Flow, Flows
 from enforcer.errors import ContainerGone
@@ -179,6 +180,17 @@ def test_who_began_is_told_in_every_state(ground: Ground, outwards: bool, finish
     if finished != "nobody":
         (here if finished == "this side" else there).shutdown(socket.SHUT_WR)
     assert [ends(flow) for flow in ground.flows()] == expected
+
+
+@pytest.mark.parametrize("address", [FAR, FAR6])
+def test_one_that_only_waits_for_its_end_hides_nothing(ground: Ground, address: str) -> None:
+    """This side has closed, the other has not: what is left in the kernel (FIN_WAIT2) is no socket, and has no cgroup."""
+    listener = ground.bound(ground.far, address)
+    (closed, _), (kept, _) = ground.connected(listener), ground.connected(listener)
+    closed.close()
+    table = Path(f"/proc/{ground.pid}/net/{'tcp6' if ':' in address else 'tcp'}")
+    await_that("the other side to acknowledge", lambda: " 05 " in table.read_text())
+    assert [ends(flow) for flow in ground.flows()] == [ends_of(kept)]
 
 
 @pytest.mark.parametrize("outwards", [True, False], ids=["opened", "accepted"])

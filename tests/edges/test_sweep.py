@@ -17,8 +17,10 @@ from deploy.demo.process import await_that
 from enforcer import abi
 from enforcer.core.event import NetAttempt
 from enforcer.core.model import Access, Hook, Mechanism, Mode, Verdict
+from enforcer.edges.flows import Flow, Flows
+from enforcer.runtime.look import Swept
 from enforcer.runtime.report import counts
-from enforcer.runtime.sweep import Swept
+from enforcer.runtime.sweep import ROUNDS
 from enforcer.runtime.watching import Tables
 from tests.edges.ground import FAR, FAR6, GRANT_NOTHING, OPEN, SHUT, Ground
 
@@ -214,6 +216,90 @@ def test_every_report_is_recorded_or_lost(ground: Ground) -> None:
     ground.sweep.look()
     found = counts(ground.maps)
     assert (found["counted"], found["recorded"], sum(found["lost"].values())) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("alpha", Mode.ENFORCE), ("watched", Mode.MONITOR)])
+def test_a_packet_socket_from_before_is_recorded_and_said(ground: Ground, name: str, mode: Mode) -> None:
+    """The kernel lets nobody end it: it is observed, once, and where the policy enforces, `status` says what to do."""
+    tenant = ground.container(name)
+    ground.container("stranger").do("packet")
+    tenant.do("packet")
+    ground.load()
+    looks = [ground.sweep.look() for _ in range(2)]
+    assert [(look.found, look.reported) for look in looks] == [({Verdict.OBSERVED: 1}, 1), ({Verdict.OBSERVED: 1}, 0)]
+    [event] = ground.events()
+    attempt = event.attempt
+    assert isinstance(attempt, NetAttempt)
+    assert (event.who.name, event.process.pid, attempt.socket, attempt.address) == (name, tenant.pid, "packet", "")
+    assert (event.verdict, event.mechanism, event.mode) == (Verdict.OBSERVED, Mechanism.SWEEP, mode)
+    assert event.rule == (f"network.rules[{0 if name == 'alpha' else 1}]",)
+    said = ground.sweep.shortcomings()
+    assert [("alpha" in what, "restart" in why) for what, why in said.items()] == (
+        [(True, True)] if name == "alpha" else []
+    )
+    assert len(looks) == 2 and sum(ground.maps.counts().values()) == 1
+
+
+def test_a_raw_socket_that_nothing_holds_is_observed(ground: Ground) -> None:
+    """On a host where no program of ours judges packets it is not said to be cut off."""
+    ground.container("alpha").do("raw", 1)
+    ground.load()
+    assert ground.sweep.look().found == {Verdict.OBSERVED: 1}
+    [event] = ground.events()
+    assert isinstance(event.attempt, NetAttempt)
+    assert (event.attempt.socket, event.attempt.protocol, event.verdict) == ("raw", 1, Verdict.OBSERVED)
+    assert ["alpha" in what for what in ground.sweep.shortcomings()] == [True]
+
+
+def test_what_is_published_while_it_looks_is_looked_by(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that comes to be allowed while it is listed is not judged by what was in force before."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", "tcp", FAR, OPEN)
+    ground.load(GRANT_NOTHING)
+    listed, publish = Flows.all, iter([ground.load])
+
+    def all_(flows: Flows) -> list[Flow]:
+        found = listed(flows)
+        for late in publish:
+            late()
+        return found
+
+    monkeypatch.setattr(Flows, "all", all_)
+    look = ground.sweep.look()
+    assert (look.found, look.whole, ground.events()) == ({}, True, [])
+    assert alpha.do("send", 0) == "ok"
+
+
+def test_what_is_published_without_end_is_looked_at_later(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives up after a few rounds, has done nothing, and says that it has not looked; the next look finds it all."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", "tcp", FAR, SHUT)
+    ground.load()
+    listed, rounds = Flows.all, []
+
+    def all_(flows: Flows) -> list[Flow]:
+        rounds.append(listed(flows))
+        ground.load()
+        return rounds[-1]
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Flows, "all", all_)
+        look = ground.sweep.look()
+    assert (look.whole, look.reported, len(rounds), ground.events()) == (False, 0, ROUNDS, [])
+    assert alpha.do("send", 0) == "ok"
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
+
+
+def test_nothing_is_judged_while_the_maps_are_written(ground: Ground) -> None:
+    """What is half written is nothing to judge by; a publication that failed leaves it so until one succeeds."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", "tcp", FAR, SHUT)
+    ground.load()
+    ground.reconcile.settled = None
+    assert (ground.sweep.look().whole, ground.events()) == (False, [])
+    assert alpha.do("send", 0) == "ok"
+    ground.load()
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
 
 
 def test_it_looks_when_it_is_woken(ground: Ground) -> None:

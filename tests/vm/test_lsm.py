@@ -59,7 +59,8 @@ def require_all_passed(result: Result) -> None:
 
 # What depends on the mechanism; test_pins builds the probes two dozen times, which takes minutes here and seconds natively.
 KERNEL = " ".join(
-    f"tests/kernel/test_{part}.py" for part in ("scenarios", "life", "packets", "names", "ways_out", "opened")
+    f"tests/kernel/test_{part}.py"
+    for part in ("scenarios", "life", "packets", "inbound", "names", "ways_out", "opened")
 )
 
 

@@ -81,6 +81,8 @@ class Maps:
             case Put(table, key, value):
                 kinds = LAYOUT[table]
                 self._libbpf.put(self._fds[table.value], abi.pack(kinds[0], key), abi.pack(kinds[1], value))
+            case Delete(Table.CGROUPS, key):
+                self._forget_cgroup(key)
             case Delete(table, key):
                 self._libbpf.delete(self._fds[table.value], abi.pack(LAYOUT[table][0], key))
             case Renew():
@@ -88,6 +90,14 @@ class Maps:
             case Publish(generation):
                 self.configure(generation=generation, epoch=self.config().epoch + 1)
                 let_programs_end()  # what comes after it may sweep rows that a program in flight is about to look for
+
+    def _forget_cgroup(self, cgroup: int) -> None:
+        """As the kernel does when one is removed (probes/life.c), which may be later: sockets of a container may outlive it."""
+        known = self.subject(cgroup)
+        if known and known.container == cgroup:
+            gone = abi.Subject(container=known.container, id=known.id, state=known.state)
+            self.put_row("gone", abi.pack(c_uint64, cgroup), gone)
+        self._libbpf.delete(self._fds["subjects"], abi.pack(c_uint64, cgroup))
 
     def sweep(self, image: Image) -> int:
         """Remove what an earlier agent left and ``image`` does not hold; how many rows went.

@@ -129,7 +129,7 @@ PROGRAMS = (
 )
 
 MAPS = (
-    "config", "subjects", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
-    "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "packets", "counts", "losses", "recorded",
-    "opened", "told", "attempts", "events",
+    "config", "subjects", "gone", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
+    "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "inbound", "cut", "packets", "counts", "losses",
+    "recorded", "opened", "told", "attempts", "events",
 )  # fmt: skip
