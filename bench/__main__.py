@@ -6,7 +6,7 @@ import sys
 
 from tabulate import tabulate
 
-from bench import adopt, connect
+from bench import adopt, connect, follow
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -20,6 +20,7 @@ def main() -> int:
         _publishing()
         _connecting()
         _starting()
+        _following()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
         return e.exit_code
@@ -67,6 +68,14 @@ def _connecting() -> None:
     ]
     print()
     print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 4)))
+
+
+def _following() -> None:
+    """From the return of a call to the engine to the kernel's rows."""
+    rows = [(what, *(f"{t * 1e3:.0f}" for t in times)) for what, *times in follow.measure().rows()]
+    heads = (f"rows follow Docker, {follow.REPEATS} times", "least ms", "median", "most")
+    print()
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 3)))
 
 
 def _ratio(small: Measured, large: Measured) -> str:

@@ -48,25 +48,25 @@ def measure(repeats: int = REPEATS) -> Starts:
     """So many starts of each kind. Raises ``HostError``, ``EdgeError`` where no engine or no agent starts."""
     mount_filesystems()
     adopting, cold = [], []
-    with private_engine() as engine, _containers(engine):
+    with private_engine() as engine, containers(engine):
         pins = BPFFS / f"enforcer-bench-{engine.name}"
         try:
-            _end(_started(engine, pins)[0], signal.SIGKILL)  # byte code and page cache are warm from here on
+            end(started(engine, pins)[0], signal.SIGKILL)  # byte code and page cache are warm from here on
             for _ in range(repeats):
-                child, seconds = _started(engine, pins)
+                child, seconds = started(engine, pins)
                 adopting.append(seconds)
-                _end(child, signal.SIGTERM)
-                _unload(pins)
-                child, seconds = _started(engine, pins)
+                end(child, signal.SIGTERM)
+                unload(pins)
+                child, seconds = started(engine, pins)
                 cold.append(seconds)
-                _end(child, signal.SIGKILL)
+                end(child, signal.SIGKILL)
         finally:
-            _unload(pins)
+            unload(pins)
     return Starts(tuple(adopting), tuple(cold))
 
 
 @contextmanager
-def _containers(engine: Engine) -> Iterator[None]:
+def containers(engine: Engine) -> Iterator[None]:
     """Sleepers with two volumes each, as many as the guide has agents; they go with the engine."""
     images, client = build_images(engine), engine.client()
     try:
@@ -87,7 +87,7 @@ def _containers(engine: Engine) -> Iterator[None]:
         client.close()
 
 
-def _started(engine: Engine, pins: Path) -> tuple[subprocess.Popen[bytes], float]:
+def started(engine: Engine, pins: Path) -> tuple[subprocess.Popen[bytes], float]:
     """An agent that is in force, and the seconds that it took."""
     places = [word for name in ("state", "run", "journal") for word in (f"--{name}", str(engine.directory / name))]
     command = [
@@ -102,7 +102,7 @@ def _started(engine: Engine, pins: Path) -> tuple[subprocess.Popen[bytes], float
         line = _first_line(child)
         seconds = time.perf_counter() - begin
         if b"in force" not in line:
-            _end(child, signal.SIGKILL)
+            end(child, signal.SIGKILL)
             log.seek(0)
             raise EdgeError(f"the agent does not come in force: {log.read().decode(errors='replace')[-500:]}")
     return child, seconds
@@ -116,11 +116,13 @@ def _first_line(child: subprocess.Popen[bytes]) -> bytes:
         return child.stdout.readline() if waiting.select(PATIENCE_S) else b""
 
 
-def _end(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def end(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal that ends it, and wait for that."""
     child.send_signal(number)
     child.communicate(timeout=PATIENCE_S)
 
 
-def _unload(pins: Path) -> None:
+def unload(pins: Path) -> None:
+    """Remove what an agent has pinned, if it has."""
     if pins.exists():
         subprocess.run([ENFORCER, "unload", "--pins", pins], check=True, capture_output=True)  # noqa: S603 -- our own command
