@@ -107,13 +107,14 @@ class Agent:
         self._reconcile.order(self._orders.orders)
         survey = self._survey(self._files.policy)
         self._reconcile.load(self._files.policy, survey.full())
+        if self._settings.require_deny:
+            self._guard.require()
         self._sweep = Sweep(self._probes.open_maps(), lambda: self._reconcile.snapshot, self._cgroups)
         self._sweep.acquaint()
         self._probes.attach(self._cgroups, [self._parent], self._auditing.try_all)
         self._auditing.beside(self._probes)
         if self._settings.require_deny:
             self._probes.require_deny()
-            self._guard.require()
         self._surveyor = Surveyor(
             survey, found=self._found, reload=self._reload, stopped=self._supervisor.stopping.wait
         )
