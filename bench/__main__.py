@@ -7,7 +7,7 @@ import sys
 
 from tabulate import tabulate
 
-from bench import adopt, connect, latency
+from bench import adopt, connect, follow, latency
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -22,6 +22,7 @@ def main() -> int:
         _connecting()
         _starting()
         _telling()
+        _following()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
         return e.exit_code
@@ -89,6 +90,14 @@ def _telling() -> None:
     )
     print()
     print(tabulate(rows, heads, disable_numparse=True, colalign=("right",) * 10))
+
+
+def _following() -> None:
+    """From the return of a call to the engine to the kernel's rows."""
+    rows = [(what, *(f"{t * 1e3:.0f}" for t in times)) for what, *times in follow.measure().rows()]
+    heads = (f"rows follow Docker, {follow.REPEATS} times", "least ms", "median", "most")
+    print()
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 3)))
 
 
 def _ratio(small: Measured, large: Measured) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any
 
-from enforcer.core.model import Container, Facts, Policy
+from enforcer.core.model import Facts, Policy
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import Control
 from enforcer.edges.directory import private
@@ -24,7 +24,7 @@ from enforcer.runtime import report
 from enforcer.runtime.auditing import Auditing
 from enforcer.runtime.canary import NAME, Canary, remove_left
 from enforcer.runtime.facts import Survey, survey_of
-from enforcer.runtime.follow import DockerFollower, Message, Reload, Resync, Surveyor, Writer
+from enforcer.runtime.follow import DockerFollower, Heard, Message, Reload, Resync, Settled, Surveyor, Writer
 from enforcer.runtime.guard import EgressGuard
 from enforcer.runtime.mend import reattach
 from enforcer.runtime.operator import Operator
@@ -107,17 +107,19 @@ class Agent:
         self._reconcile.order(self._orders.orders)
         survey = self._survey(self._files.policy)
         self._reconcile.load(self._files.policy, survey.full())
+        if self._settings.require_deny:
+            self._guard.require()
         self._sweep = Sweeps(self._probes, self._reconcile, self._cgroups)
         self._sweep.acquaint()
         self._probes.attach(self._cgroups, [self._parent], self._auditing.try_all)
         self._auditing.beside(self._probes)
         if self._settings.require_deny:
             self._probes.require_deny()
-            self._guard.require()
         self._surveyor = Surveyor(
             survey, found=self._found, reload=self._reload, stopped=self._supervisor.stopping.wait
         )
         self._writer = Writer(self._surveyor.failed, self._sweep.wake)
+        self._heard = Heard(self._writer, self._reconcile.hear)
         # a cgroup made inside a container before its own was known has not inherited: look once more
         if self._probes.adopted:
             self._surveyor.put(Resync())  # soon: what is pinned has held it meanwhile, as its container or as unnamed
@@ -197,13 +199,12 @@ class Agent:
         self._probes.cover_all(self._cgroups, self._snapshot().facts.containers.values())
 
     def _hear(self, message: Message) -> None:
-        """An event of Docker's: a new container is made known at once, then looked at."""
-        if isinstance(message, DockerEvent) and (message.kind, message.action) == ("container", "create"):
-            made = Container(message.id, message.name, message.image, message.labels)
-            self._writer.put(lambda: self._reconcile.foresee(made), Resync())
+        """An event of Docker's: what it says by itself is in force at once, then the host is looked at."""
+        if isinstance(message, DockerEvent):
+            self._heard.put(message)
         self._surveyor.put(message)
 
-    def _found(self, facts: Facts, settled: frozenset[str]) -> None:
+    def _found(self, facts: Facts, settled: Settled) -> None:
         def write() -> None:
             self._reconcile.update(facts, settled)
             self._cover()

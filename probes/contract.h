@@ -143,10 +143,10 @@ struct enf_member_key {          /* map `members`: this → u32 1 */
 	u32 network;
 };
 
-struct enf_name_key {            /* map `names`: this → u32 1; a name that Docker's resolver answers by itself */
+struct enf_name_key {            /* map `names`: this → u32 enum enf_name_kind; what Docker's resolver answers by itself */
 	u32 generation;
-	u32 scope;               /* a set of networks */
-	char name[ENF_DNS_NAME]; /* as in a query: a length before each label, 0 at the end, 0 after it */
+	u32 scope;               /* a set of networks and of links */
+	char name[ENF_DNS_NAME]; /* as in a query: a length before each label, 0 at the end, 0 after it; of ENF_ANY_CASE in small letters */
 };
 
 struct enf_flow_key {            /* LRU maps `flows`, `refusals`: this → struct enf_flow_value; `inbound`: → struct enf_inbound */

@@ -99,6 +99,9 @@ enum enf_target { ENF_TO_NETWORK = 1, ENF_TO_SUBJECT = 2 };   /* what a connecti
 enum enf_regime { ENF_FREE = 0, ENF_GOVERNED = 1, ENF_QUARANTINED = 2 };
 enum enf_sockets { ENF_SOCKET_ICMP = 1, ENF_SOCKET_RAW = 2, ENF_SOCKET_PACKET = 4 };   /* raw ones for ICMP, other raw ones, others */
 
+/* Does Docker's resolver tell capital letters in it apart? An address backwards is one that PTR asks for, the others A, AAAA and MX. */
+enum enf_name_kind { ENF_AS_WRITTEN = 1, ENF_ANY_CASE = 2, ENF_BACKWARDS = 3 };
+
 enum enf_flow_state {
 	ENF_FLOW_INBOUND = 1,    /* the other side began: answers are free; what map `inbound` says */
 	ENF_FLOW_ALLOWED = 2,    /* these three hold for one epoch */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from enforcer.edges.bpf.loader import Loader
 from enforcer.edges.control import ask
 from enforcer.errors import UsageError
 from enforcer.settings import Settings
+
+if TYPE_CHECKING:
+    from enforcer.runtime.doctor import Check
 
 run_option = click.option(
     "--run",
@@ -39,18 +42,24 @@ def doctor_command(cgroup: str, format_: str) -> int:
     from enforcer.runtime.proof import BASIC  # noqa: PLC0415 -- the same
 
     found = list(checks(docker_address(), cgroup))
-    able = all(c.ok for c in found)
+    able = all(c.ok for c in found if c.vital)
     tried = holds(cgroup or default_parent_of(docker_address())) if able else ()
     if format_ == "json":
-        rows = [{"what": c.what, "ok": c.ok, "seen": c.seen} for c in found]
+        rows = [{"what": c.what, "ok": c.ok, "seen": c.seen, "vital": c.vital} for c in found]
         hooks = [{"hook": h.hook, "mechanism": _name(h.mechanism), "missed": h.missed} for h in tried]
         emit([json_text({"checks": rows, "hooks": hooks})])
     else:
-        emit([table(["CHECK", "", "SEEN"], [(c.what, "ok" if c.ok else "FAIL", c.seen) for c in found])])
+        emit([table(["CHECK", "", "SEEN"], [(c.what, _word(c), c.seen) for c in found])])
         if tried:
             rows_ = [(h.hook, _name(h.mechanism), "; ".join(h.missed) or "the best there is") for h in tried]
             emit(["", table(["HOOK", "HELD BY", "WHY NOT BETTER"], rows_)])
     return 0 if able and all(h.mechanism for h in tried if h.hook in BASIC) else 3
+
+
+def _word(found: Check) -> str:
+    if found.ok:
+        return "ok"
+    return "FAIL" if found.vital else "LACKS"
 
 
 def _name(mechanism: Mechanism | None) -> str:

@@ -30,13 +30,16 @@ from enforcer.core.image import (
     subnet_key,
 )
 from enforcer.core.model import Facts, Mode, Policy
-from enforcer.core.names import names_on
+from enforcer.core.names import names_of, names_on
 from enforcer.core.ports import fit
 from enforcer.core.prefixes import spread
-from enforcer.core.reach import HOST, Reach, Standings, stand
+from enforcer.core.reach import HOST, Reach, Standings, speaks, stand
 
 QUARANTINE = "quarantine"
 """Stands where the id of a rule stands: not the policy but an operator has cut the container off."""
+
+FORESEEN = "foreseen"
+"""Stands where the ids of rules stand: whatever they grant, the container has not been looked at yet."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ def compile_net(policy: Policy, facts: Facts, ids: Ids, generation: int) -> NetP
 
 
 def _reasons(facts: Facts, standings: Standings, ids: Ids) -> dict[ReasonKey, tuple[str, ...]]:
-    rules = {c: (QUARANTINE,) if c in facts.quarantined else s.rules for c, s in standings.of.items()}
+    foreseen = {c.id for c in facts.containers.values() if c.foreseen}
+    instead = {**dict.fromkeys(foreseen, (FORESEEN,)), **dict.fromkeys(facts.quarantined, (QUARANTINE,))}
+    rules = {c: instead.get(c, s.rules) for c, s in standings.of.items()}
     return {(ids.subject(container), NET): found for container, found in rules.items() if found}
 
 
@@ -79,7 +84,7 @@ def _net_subjects(
     policy: Policy, facts: Facts, standings: Standings, ids: Ids, generation: int
 ) -> dict[NetKey, NetSubject]:
     # a container that the agent has not heard of: where the policy speaks of the network, it may go nowhere yet
-    strangers = int(Regime.GOVERNED if policy.net_rules or policy.internal else Regime.FREE)
+    strangers = int(Regime.GOVERNED if speaks(policy) else Regime.FREE)
     rows = {
         NetKey(generation, Reserved.UNNAMED): NetSubject(0, 0, strangers, int(policy.mode)),
         NetKey(generation, Reserved.CANARY): NetSubject(0, 0, int(Regime.GOVERNED), int(Mode.ENFORCE)),
@@ -88,20 +93,19 @@ def _net_subjects(
         profile = ids.profile(standing.reach.content) if standing.governed else 0
         home = ids.network(standing.home) if standing.home else 0
         regime = Regime.QUARANTINED if container in facts.quarantined else Regime(standing.governed)
-        scope = ids.profile(standing.scope) if standing.scope else 0
+        scope = ids.profile(standing.scope.content) if standing.scope else 0
         value = NetSubject(profile, home, int(regime), int(standing.mode), int(standing.sockets), scope)
         rows[NetKey(generation, ids.subject(container))] = value
     return rows
 
 
 def _names(facts: Facts, standings: Standings, ids: Ids, generation: int) -> dict[NameKey, int]:
-    scopes = {s.scope: s.networks for s in standings.of.values() if s.scope}
+    scopes = {s.scope for s in standings.of.values() if s.scope}
     on = names_on(facts) if scopes else {}
     return {
-        NameKey(generation, ids.profile(scope), name): 1
-        for scope, networks in scopes.items()
-        for network in networks
-        for name in on.get(network, ())
+        NameKey(generation, ids.profile(scope.content), name): int(kind)
+        for scope in scopes
+        for name, kind in names_of(scope, facts, on).items()
     }
 
 

@@ -97,6 +97,17 @@ class Hook(enum.IntEnum):
     NAME = 30
 
 
+class NameKind(enum.IntEnum):
+    """enum enf_name_kind: whether Docker's resolver tells capital letters in a name apart; if not, its key has none.
+
+    ``BACKWARDS``: an address as PTR asks for it. The others are asked for by A, AAAA and MX.
+    """
+
+    AS_WRITTEN = 1
+    ANY_CASE = 2
+    BACKWARDS = 3
+
+
 class Kind(enum.StrEnum):
     """The kinds of data object, and two of what no rule can grant: another's ``process``, and parts of the ``host``."""
 

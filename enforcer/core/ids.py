@@ -156,7 +156,7 @@ class Ids:
 def allocate(ids: Ids, policy: Policy, facts: Facts) -> Ids:
     """``ids`` with a number for whatever ``core.compile`` will ask for and has none yet. What has one keeps it."""
     standings = stand(policy, facts).of.values()
-    reaches = {s.reach.content for s in standings if s.governed} | {s.scope for s in standings if s.scope}
+    reaches = {s.reach.content for s in standings if s.governed} | {s.scope.content for s in standings if s.scope}
     return ids.with_numbers(
         [
             *((Space.SUBJECT, container) for container in sorted(facts.containers)),

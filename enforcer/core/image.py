@@ -172,7 +172,7 @@ class NetRowKey(NamedTuple):
 
 
 class NameKey(NamedTuple):
-    """Key of NAMES: a name (as in a DNS query, zeros after it) that those of ``scope`` may ask for; the value is 1."""
+    """Key of NAMES: a name (as in a DNS query, zeros after it) that those of ``scope`` may ask for; the value is a ``NameKind``."""
 
     generation: int
     scope: int

@@ -167,12 +167,14 @@ class OwnFile:
 class Attachment:
     """A container's place on one Docker network. ``addresses`` are textual, without prefix length, of both families.
 
-    ``names``: what Docker resolves to it there, beside its own name.
+    ``names``: what Docker resolves to it there, beside its own name. ``links``: what it alone calls others there, as pairs of
+    the other's name and the alias.
     """
 
     network: str
     addresses: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ class Container:
     """A container that Docker knows. ``id`` has 64 hex digits, ``name`` no leading slash, ``pid`` 0 unless it runs.
 
     ``cgroup`` is the id of its cgroup (inode of the directory in cgroup2), 0 while it has none; ``nested`` those below it.
+    ``foreseen``: it has been made and not been looked at yet, so that nobody knows which networks it is on.
     """
 
     id: str
@@ -190,6 +193,7 @@ class Container:
     pid: int = 0
     cgroup: int = 0
     nested: tuple[int, ...] = ()
+    foreseen: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 
+from enforcer.core.enums import NameKind
 from enforcer.core.model import Attachment, Container, Facts
 
 LONGEST = 128
@@ -15,14 +17,55 @@ LONGEST = 128
 _SHORT_ID = 12
 
 
-def names_on(facts: Facts) -> Mapping[str, frozenset[bytes]]:
+@dataclass(frozen=True)
+class Link:
+    """What one container alone calls another on a network (Docker's id of it): ``docker run --link container:alias``."""
+
+    network: str
+    container: str
+    alias: str
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a container may ask for: the names on these networks (Docker's ids) and the aliases of its own links there."""
+
+    networks: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """What its number is kept under: containers with the same scope share one."""
+        return f"names {' '.join((*self.networks, *(repr((n.network, n.container, n.alias)) for n in self.links)))}"
+
+
+Names = Mapping[bytes, NameKind]
+"""A name as in a query → what kind it is."""
+
+
+def names_on(facts: Facts) -> Mapping[str, Names]:
     """Docker's network id → all that can be asked for there: names of containers, their aliases, and their addresses backwards."""
-    found: defaultdict[str, set[bytes]] = defaultdict(set)
+    found: defaultdict[str, dict[bytes, NameKind]] = defaultdict(dict)
     for container in facts.containers.values():
         for attachment in container.attachments:
-            if network := facts.networks.get(attachment.network):
-                found[network.id].update(filter(None, map(encoded, _said(container, attachment))))
-    return {network: frozenset(names) for network, names in found.items()}
+            network = facts.networks.get(attachment.network)
+            if (
+                network and attachment.addresses
+            ):  # Docker asks others for a container that does not run, or that joins another
+                _add(found[network.id], _said(container, attachment))
+    return found
+
+
+def names_of(scope: Scope, facts: Facts, on: Mapping[str, Names]) -> Names:
+    """All that is answered to those of ``scope``; ``on`` is ``names_on`` the same host. A link to nobody is no name."""
+    found: dict[bytes, NameKind] = {}
+    for network in scope.networks:
+        _add(found, on.get(network, {}).items())
+    called = {network.id: network.name for network in facts.networks.values()}
+    for link in scope.links:
+        if encoded(link.container.lower()) in on.get(link.network, {}):
+            _add(found, _as_written(link.alias, called[link.network]))
+    return found
 
 
 def encoded(name: str) -> bytes:
@@ -59,9 +102,23 @@ def leaks_names(version: str) -> bool:
     return major < 26 and (minor, patch) < mended.get(major, (1 << 30, 0))
 
 
-def _said(container: Container, attachment: Attachment) -> Iterator[str]:
+def _add(found: dict[bytes, NameKind], names: Iterable[tuple[bytes, NameKind]]) -> None:
+    """What is compared by any case includes what is compared as it is written."""
+    for name, kind in names:
+        if name:
+            found[name] = max(kind, found.get(name, kind))
+
+
+def _said(container: Container, attachment: Attachment) -> Iterator[tuple[bytes, NameKind]]:
+    """Docker (sandbox and network of its libnetwork) folds what may be a name, and neither networks nor addresses backwards."""
     for name in {container.name, container.id[:_SHORT_ID], *attachment.names}:
-        yield name
-        yield f"{name}.{attachment.network}"
+        yield encoded(name.lower()), NameKind.ANY_CASE
+        for written in {name, name.lower()}:
+            yield encoded(f"{written}.{attachment.network}"), NameKind.AS_WRITTEN
     for address in attachment.addresses:
-        yield ip_address(address).reverse_pointer
+        yield encoded(ip_address(address).reverse_pointer), NameKind.BACKWARDS
+
+
+def _as_written(alias: str, network: str) -> Iterator[tuple[bytes, NameKind]]:
+    for name in (alias, f"{alias}.{network}"):
+        yield encoded(name), NameKind.AS_WRITTEN

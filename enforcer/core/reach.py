@@ -29,6 +29,7 @@ from enforcer.core.model import (
     ToHost,
     ToNetwork,
 )
+from enforcer.core.names import Link, Scope
 from enforcer.core.ports import merge, ranges_of
 from enforcer.core.prefixes import CidrGrant, slot_of
 from enforcer.core.protocols import ICMP, ICMPV6
@@ -64,7 +65,7 @@ class Standing:
     """How the network policy sees one container. ``home``: Docker id of the network it would leave, or empty.
 
     ``sockets``: what it may make; raw ones for ICMP (what ping needs) where a grant covers ICMP, other kinds if a rule says so.
-    ``networks``: Docker ids of those that it is confined to, empty if it is not: it may resolve names on them only.
+    ``scope``: what it may ask Docker's resolver for, None if anything: names on the networks that it is confined to.
     """
 
     governed: bool
@@ -73,12 +74,7 @@ class Standing:
     reach: Reach = field(default_factory=Reach)
     home: str = ""
     sockets: Sockets = Sockets.NONE
-    networks: tuple[str, ...] = ()
-
-    @property
-    def scope(self) -> str:
-        """What the numbers of its names are kept under, empty unless it is confined."""
-        return f"names {' '.join(self.networks)}" if self.networks else ""
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +90,11 @@ def stand(policy: Policy, facts: Facts) -> Standings:
     resolver = _Resolver(policy, facts)
     of = {container.id: resolver.standing(container) for container in facts.containers.values()}
     return Standings(of, tuple(resolver.warnings))
+
+
+def speaks(policy: Policy) -> bool:
+    """Whether a policy is about the network at all: then whoever is not known yet may go nowhere."""
+    return bool(policy.net_rules or policy.internal)
 
 
 def strictest(modes: Iterable[Mode], *, default: Mode) -> Mode:
@@ -146,19 +147,29 @@ class _Resolver:
         own = frozenset(a.network for a in container.attachments)
         confined = bool(own) and own <= self._internal
         modes = [self._policy.mode if rule.mode is None else rule.mode for rule in rules]
-        reach = self._reach(rules, own if confined else None)
+        # whether it is confined is not known yet, and what is granted depends on that
+        held = container.foreseen and speaks(self._policy)
+        reach = Reach() if held else self._reach(rules, own if confined else None)
         asked = reduce(or_, (rule.sockets for rule in rules), Sockets.NONE)
         return Standing(
-            governed=bool(rules) or confined,
+            governed=bool(rules) or confined or held,
             mode=strictest(modes, default=self._policy.mode),
             rules=tuple(rule.id for rule in rules),
             reach=reach,
             home=self._home(own),
             sockets=asked | (Sockets.ICMP if reach.pings else Sockets.NONE),
-            networks=tuple(self._facts.networks[n].id for n in sorted(own) if n in self._facts.networks)
-            if confined
-            else (),
+            scope=self._scope(container) if confined or held else None,
         )
+
+    def _scope(self, container: Container) -> Scope:
+        known = {
+            a.network: self._facts.networks[a.network].id
+            for a in container.attachments
+            if a.network in self._facts.networks
+        }
+        links = {Link(known[a.network], *link) for a in container.attachments if a.network in known for link in a.links}
+        order = sorted(links, key=lambda n: (n.network, n.container, n.alias))
+        return Scope(tuple(known[name] for name in sorted(known)), tuple(order))
 
     def _home(self, own: frozenset[str]) -> str:
         known = sorted(own & set(self._facts.networks))

@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from enforcer.core.compile import compile
-from enforcer.core.compile_net import QUARANTINE
+from enforcer.core.compile_net import FORESEEN, QUARANTINE
 from enforcer.core.decide import decide, judge_name, judge_net, judge_object, judge_socket
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Who
 from enforcer.core.ids import SPECIAL, Ids, Reserved, allocate
@@ -116,6 +116,7 @@ class _Question(NamedTuple):
     networks: tuple[str, ...]
     internal: tuple[str, ...]
     target: ObjectId | NetAttempt
+    foreseen: bool
 
 
 class _Answer(NamedTuple):
@@ -157,7 +158,8 @@ def _decision(verdict: Verdict) -> Verdict:
 def _question(event: Event) -> _Question:
     who, attempt = event.who, event.attempt
     target = attempt if isinstance(attempt, NetAttempt) else attempt.object
-    return _Question(who.id, who.name, who.image, frozenset(who.labels.items()), who.networks, who.internal, target)
+    labels, foreseen = frozenset(who.labels.items()), event.rule == (FORESEEN,)
+    return _Question(who.id, who.name, who.image, labels, who.networks, who.internal, target, foreseen)
 
 
 def _answer(policy: Policy, question: _Question) -> _Answer:
@@ -220,7 +222,8 @@ def _container(question: _Question, own: tuple[Attachment, ...] = ()) -> Contain
         return None
     attachments = own + tuple(Attachment(n) for n in question.networks if n not in {a.network for a in own})
     labels = dict(question.labels)
-    return Container(_SUBJECT, question.name, question.image, labels=labels, attachments=attachments, pid=1)
+    found = Container(_SUBJECT, question.name, question.image, labels=labels, attachments=attachments, pid=1)
+    return replace(found, foreseen=question.foreseen)
 
 
 def _networks(question: _Question, to: NetAttempt | None = None) -> dict[str, Network]:

@@ -44,3 +44,8 @@ def labels_of(found: Mapping[str, Any]) -> dict[str, str]:
     """A mapping of texts to texts."""
     labels = found.get("Labels") or {}
     return {text_of({"label": name}, "label"): text_of(labels, name) for name in labels}
+
+
+def joined(mode: str) -> str:
+    """The container (id or name) whose network namespace a network mode joins, "" if none."""
+    return mode.removeprefix("container:") if mode.startswith("container:") else ""

@@ -17,7 +17,7 @@ from docker.types import CancellableStream
 
 from enforcer.core.model import Attachment, Container, Network
 from enforcer.edges.docker_errors import asking, knock
-from enforcer.edges.docker_fields import identity_of, labels_of, name_of, number_of, text_of
+from enforcer.edges.docker_fields import identity_of, joined, labels_of, name_of, number_of, text_of
 from enforcer.errors import ContainerGone, EdgeError
 
 log = logging.getLogger(__name__)
@@ -142,6 +142,10 @@ class Dockerd:
 
     def containers(self) -> tuple[Container, ...]:
         """Every container, stopped ones too, by one request. A listing has no pids: ``pid`` is 0, ask ``detail``."""
+        return tuple(detail.container for detail in self.listing())
+
+    def listing(self) -> tuple[Detail, ...]:
+        """The same with what else a listing tells: whose network namespace a container joins, not where its layer is."""
         with asking("the list of containers"):
             found = self._api.containers(all=True)
             return tuple(_listed(c) for c in found if c.get("Names"))  # no name: it is being removed
@@ -164,10 +168,10 @@ class Dockerd:
         except EdgeError as e:
             if found := self._idle(container):
                 log.warning("%s; it does not run, and is taken for what the listing says", e)
-                return Detail(found)
+                return found
             raise
 
-    def _idle(self, container: str) -> Container | None:
+    def _idle(self, container: str) -> Detail | None:
         with asking("the list of containers"):
             found = (c for c in self._api.containers(all=True) if c["Id"] == container and c.get("Names"))
             return next((_listed(c) for c in found if c.get("State") in IDLE), None)
@@ -199,17 +203,18 @@ class Dockerd:
         self._api.close()
 
 
-def _listed(found: dict[str, Any]) -> Container:
+def _listed(found: dict[str, Any]) -> Detail:
     # `/db` is the name, `/web/db` an alias that a legacy link gave
     name = {"Name": next((n for n in found["Names"] if n.count("/") == 1), found["Names"][0])}
     mode = text_of(found.get("HostConfig") or {}, "NetworkMode")
-    return Container(
+    container = Container(
         id=identity_of(found),
         name=name_of(name).lstrip("/"),
         image=text_of(found, "Image"),
         labels=labels_of(found),
         attachments=_attachments(found, mode=mode),
     )
+    return Detail(container, joins=joined(mode))
 
 
 def _inspected(found: dict[str, Any]) -> Detail:
@@ -224,8 +229,7 @@ def _inspected(found: dict[str, Any]) -> Detail:
         attachments=_attachments(found, mode=mode),
         pid=number_of(state, "Pid") if state.get("Running") else 0,
     )
-    joins = mode.removeprefix("container:") if mode.startswith("container:") else ""
-    return Detail(container, upper=text_of(layer, "UpperDir"), merged=text_of(layer, "MergedDir"), joins=joins)
+    return Detail(container, upper=text_of(layer, "UpperDir"), merged=text_of(layer, "MergedDir"), joins=joined(mode))
 
 
 def _attachments(found: dict[str, Any], *, mode: str) -> tuple[Attachment, ...]:
@@ -233,7 +237,7 @@ def _attachments(found: dict[str, Any], *, mode: str) -> tuple[Attachment, ...]:
     if not networks and mode and not mode.startswith("container:"):  # created, and the engine has not yet said where
         networks = {"bridge" if mode == "default" else mode: None}
     found_in = ((name, networks[name] or {}) for name in sorted(networks))
-    return tuple(Attachment(name, _addresses(place), _aliases(place, found)) for name, place in found_in)
+    return tuple(Attachment(name, _addresses(place), _aliases(place, found), _links(place)) for name, place in found_in)
 
 
 def _addresses(endpoint: dict[str, Any]) -> tuple[str, ...]:
@@ -246,6 +250,12 @@ def _aliases(endpoint: dict[str, Any], container: dict[str, Any]) -> tuple[str, 
     """Without the short id, which every container has and a listing does not tell. Engines from 26 on tell all as DNSNames."""
     said = {str(name) for key in ("Aliases", "DNSNames") for name in endpoint.get(key) or ()}
     return tuple(sorted(said - {identity_of(container)[:12]}))
+
+
+def _links(endpoint: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """``name:alias``, or the name alone, which is the alias then."""
+    pairs = (str(link).partition(":") for link in endpoint.get("Links") or ())
+    return tuple(sorted((name, alias or name) for name, _, alias in pairs))
 
 
 def _network(found: dict[str, Any]) -> Network:

@@ -134,7 +134,7 @@ def _type(kind: int) -> int:
 def _cannot(error: OSError) -> HostError:
     return HostError(
         f"this kernel does not let us at nftables ({error.strerror}): it needs CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET and "
-        "CONFIG_NFT_CT, and the agent CAP_NET_ADMIN"
+        "CONFIG_NFT_CT (modprobe nf_tables nft_ct, if they are modules), and the agent CAP_NET_ADMIN"
     )
 
 

@@ -33,6 +33,11 @@ STARTING = frozenset({("container", "create"), ("network", "connect"), ("volume"
 """What happens before the engine has started a container: it holds the container's lock and answers no inspection then."""
 
 
+def concerned(event: DockerEvent) -> str:
+    """The id of the container that an event concerns, "" if none: what ``Survey.after`` reads again."""
+    return event.id if event.kind == "container" else event.container
+
+
 class Survey:
     """Reads the host: everything with ``full``, and with ``after`` only what one event may have changed.
 
@@ -74,7 +79,7 @@ class Survey:
     def after(self, event: DockerEvent) -> Facts:
         """Read again what ``event`` concerns: at most two requests. Raises EdgeError, HostError."""
         self._inodes = Inodes(procfs=self._procfs)
-        container = event.id if event.kind == "container" else event.container
+        container = concerned(event)
         if event.kind == "volume":
             self._read_volumes()
         if event.kind == "network" and event.action in ("create", "destroy"):
@@ -124,12 +129,13 @@ class Survey:
     def _listed(self, container: str, before: Detail | None) -> Detail | None:
         """A container that does not run yet, from the listing: an inspection would come after its first instruction.
 
-        None if it runs, or if it joins another's network namespace, which only the inspection tells.
+        None if it runs, or if the listing does not tell on which networks it is.
         """
         if before and before.container.pid:
             return None
-        found = next((c for c in self._dockerd.containers() if c.id == container and c.attachments), None)
-        return replace(before or Detail(found), container=found) if found else None
+        listed = (d for d in self._dockerd.listing() if d.container.id == container)
+        found = next((d for d in listed if d.joins or d.container.attachments), None)
+        return found and replace(before or found, container=_told(found.container, before), joins=found.joins)
 
     def _with_cgroup(self, detail: Detail) -> Detail:
         found = detail.container
@@ -230,6 +236,13 @@ def _attached(detail: Detail, details: Mapping[str, Detail], networks: Mapping[s
         found = detail.container.attachments
     names = {n.id: n.name for n in networks.values()}
     return tuple(replace(a, network=names.get(a.network, a.network)) for a in found)
+
+
+def _told(listed: Container, before: Detail | None) -> Container:
+    """What a listing tells of a container, with the aliases and links that only an inspection does, if there was one before."""
+    known = {a.network: a for a in before.container.attachments} if before else {}
+    places = ((a, known.get(a.network, a)) for a in listed.attachments)
+    return replace(listed, attachments=tuple(replace(a, names=k.names, links=k.links) for a, k in places))
 
 
 def _with_gateways(network: Network, own: tuple[str, ...]) -> Network:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from enforcer.core.model import Facts
 from enforcer.edges.dockerd import Dockerd, DockerEvent, Events
 from enforcer.errors import EdgeError, EnforcerError
-from enforcer.runtime.facts import Survey
+from enforcer.runtime.facts import Survey, concerned
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,9 @@ class Reload:
 
 Message = DockerEvent | Resync | Reload
 T = TypeVar("T")
+
+Settled = Mapping[str, int]
+"""Containers (ids) that have been looked at, each with the time of the last event that led there (``DockerEvent.time_ns``)."""
 
 
 class DockerFollower:
@@ -128,24 +131,42 @@ class Writer:
                 self._failed(e, again)
 
 
+class Heard:
+    """Hands Docker's events to ``hear`` on the writer's thread, all that wait at once: what a crowd does is one change."""
+
+    def __init__(self, writer: Writer, hear: Callable[[list[DockerEvent]], None]) -> None:
+        self._writer, self._hear = writer, hear
+        self._events: queue.SimpleQueue[DockerEvent] = queue.SimpleQueue()
+
+    def put(self, event: DockerEvent) -> None:
+        """Have it heard soon. Any thread may call it."""
+        self._events.put(event)
+        self._writer.put(self._tell, Resync())
+
+    def _tell(self) -> None:
+        if waiting := [self._events.get() for _ in range(self._events.qsize())]:
+            self._hear(waiting)
+
+
 class Surveyor:
     """Looks at the host when something happens and hands what it finds to the writer.
 
     It has a thread of its own, because the engine may take half a second for an answer while it starts a container; a new
-    container must be known before that (``Reconcile.foresee``).
+    container must be known before that (``Reconcile.hear``).
     """
 
     def __init__(
         self,
         survey: Survey,
         *,
-        found: Callable[[Facts, frozenset[str]], None],
+        found: Callable[[Facts, Settled], None],
         reload: Callable[[], Survey | None],
         stopped: Callable[[float], bool],
     ) -> None:
         self._survey, self._found, self._reload, self._stopped = survey, found, reload, stopped
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._failures = 0
+        self._waiting: dict[str, int] = {}  # what has been heard of and not been looked at yet
 
     @property
     def behind(self) -> bool:
@@ -173,7 +194,7 @@ class Surveyor:
         """While nothing happens: the slow part of a look, one data object at a time."""
         try:
             while self._messages.empty() and (facts := self._survey.look_for_links()):
-                self._found(facts, frozenset())
+                self._found(facts, {})
         except EnforcerError as e:
             self.failed(e, Resync())
 
@@ -185,19 +206,23 @@ class Surveyor:
 
     def _act(self, batch: list[Message]) -> None:
         events = [m for m in batch if isinstance(m, DockerEvent)]
-        settled = frozenset(e.id for e in events if e.kind == "container")
+        self._waiting |= {who: e.time_ns for e in events if (who := concerned(e))}
         if self._failures and self._stopped(RETRY_S[min(self._failures, len(RETRY_S)) - 1]):
             return
         try:
             if Reload() in batch:
                 self._survey = self._reload() or self._survey
             if self._failures or Resync() in batch:
-                self._found(self._survey.full(), settled)
+                self._settle(self._survey.full())
             elif events:
                 # volumes and networks first: they must be known before the container that uses them runs
                 for event in sorted(events, key=lambda e: e.kind == "container"):
                     facts = self._survey.after(event)
-                self._found(facts, settled)
+                self._settle(facts)
             self._failures = 0
         except EnforcerError as e:
             self.failed(e, Reload() if Reload() in batch else Resync())
+
+    def _settle(self, facts: Facts) -> None:
+        settled, self._waiting = self._waiting, {}
+        self._found(facts, settled)

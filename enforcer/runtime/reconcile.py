@@ -15,6 +15,8 @@ from enforcer.core.image import Image
 from enforcer.core.model import Container, Facts, Inode, Policy
 from enforcer.core.plan import plan
 from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.dockerd import DockerEvent
+from enforcer.runtime.follow import Settled
 from enforcer.runtime.guard import EgressGuard
 from enforcer.runtime.orders import Orders
 from enforcer.runtime.state import State, StateFile
@@ -60,6 +62,7 @@ class Reconcile:
     ) -> None:
         self._maps, self._file, self._state, self._canary = maps, file, state, canary
         self._foreseen: dict[str, Container] = {}
+        self._parted: dict[tuple[str, str], int] = {}  # container, network (Docker's ids; "": all) → when it was heard
         self._guard, self._orders = guard, Orders()
         self._recent: dict[int, Snapshot] = {}
         self._known: Image | None = None  # exactly what the maps hold; None: something else, and everything is written
@@ -70,26 +73,49 @@ class Reconcile:
     def load(self, policy: Policy, facts: Facts) -> Snapshot:
         """Put a policy in force, as a new generation. Raises EdgeError, HostError; then what was in force stays."""
         generation = max(self._state.generation, self._maps.config().generation) + 1
-        snapshot = self._publish(policy, self._with_foreseen(facts), generation)
+        snapshot = self._publish(policy, self._as_heard(facts), generation)
         log.info("policy in force", extra={"generation": generation, "policy": policy.hash[:12]})
         return snapshot
 
-    def foresee(self, container: Container) -> Snapshot:
-        """A container has been made and may run any moment: know it by name, image and labels, before it is looked at."""
-        running = self._running()
-        if container.id in running.facts.containers:
-            return running
-        self._foreseen[container.id] = container
-        return self._publish(
-            running.policy,
-            replace(running.facts, containers={**running.facts.containers, **self._foreseen}),
-            running.image.generation,
-        )
+    def hear(self, events: Iterable[DockerEvent]) -> None:
+        """What events of Docker's say by themselves is in force before anything is asked of the engine; all of it in one change."""
+        if any([self._hears(event) for event in events]):
+            self._republish(self._running().facts)
 
-    def update(self, facts: Facts, settled: Iterable[str] = ()) -> Snapshot:
-        """Follow a look at the host. ``settled``: foreseen containers (ids) that it has looked at, gone ones too."""
-        for identity in settled:
+    def _hears(self, event: DockerEvent) -> bool:
+        """Whether an event is news."""
+        match event.kind, event.action:
+            case "container", "create":
+                return self._foresee(Container(event.id, event.name, event.image, event.labels, foreseen=True))
+            case "container", "die" | "destroy":
+                return self._part(event.id, "", event.time_ns)
+            case "network", "disconnect":
+                return self._part(event.container, event.id, event.time_ns)
+            case _:
+                return False
+
+    def _foresee(self, container: Container) -> bool:
+        """A container has been made and may run any moment: know it by name, image and labels, before it is looked at."""
+        if container.id in self._running().facts.containers:
+            return False
+        self._foreseen[container.id] = container
+        return True
+
+    def _part(self, container: str, network: str, time_ns: int) -> bool:
+        """A container has left a network (Docker's id; "": all) at that time: its addresses there are nobody's, before any look.
+
+        The engine answers no question about it until its disk has what happened, and may have given an address to another by then.
+        """
+        self._parted[container, network] = time_ns
+        facts = self._running().facts
+        found = facts.containers.get(container)
+        return found is not None and _parted(found, network, facts) != found
+
+    def update(self, facts: Facts, settled: Settled | None = None) -> Snapshot:
+        """Follow a look at the host. ``settled``: containers that it has looked at, gone ones too."""
+        for identity, time_ns in (settled or {}).items():
             self._foreseen.pop(identity, None)
+            self._parted = {k: at for k, at in self._parted.items() if k[0] != identity or at > time_ns}
         return self._republish(facts)
 
     def order(self, orders: Orders) -> None:
@@ -110,15 +136,23 @@ class Reconcile:
             raise AssertionError("nothing is in force yet")
         return self.snapshot
 
-    def _with_foreseen(self, facts: Facts) -> Facts:
-        """The facts, and the containers that have not been looked at yet; those in ``facts`` have been, once and for all."""
-        for identity in self._foreseen.keys() & facts.containers.keys():
+    def _as_heard(self, facts: Facts) -> Facts:
+        """The facts, and what has been heard since: a look that began before an event knows nothing of it.
+
+        A foreseen container that is in a look has been seen, once and for all.
+        """
+        seen = {identity for identity, found in facts.containers.items() if not found.foreseen}
+        for identity in self._foreseen.keys() & seen:
             del self._foreseen[identity]
-        return replace(facts, containers={**self._foreseen, **facts.containers}) if self._foreseen else facts
+        containers = {**self._foreseen, **facts.containers}
+        for identity, network in self._parted:
+            if identity in containers:
+                containers[identity] = _parted(containers[identity], network, facts)
+        return replace(facts, containers=containers) if self._foreseen or self._parted else facts
 
     def _republish(self, facts: Facts) -> Snapshot:
         running = self._running()
-        return self._publish(running.policy, self._with_foreseen(facts), running.image.generation)
+        return self._publish(running.policy, self._as_heard(facts), running.image.generation)
 
     def _publish(self, policy: Policy, facts: Facts, generation: int) -> Snapshot:
         facts = replace(facts, quarantined=frozenset(self._orders.quarantined))
@@ -157,3 +191,10 @@ class Reconcile:
             self._file.write(state)
             self._state = state
         return state
+
+
+def _parted(container: Container, network: str, facts: Facts) -> Container:
+    """It stays where it was, so that what is confined stays so, but has no address there."""
+    left = {n.name for n in facts.networks.values() if network in ("", n.id)}
+    places = (replace(a, addresses=()) if a.network in left else a for a in container.attachments)
+    return replace(container, attachments=tuple(places))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enforcer import abi
-from enforcer.core import ids, image, model
+from enforcer.core import enums, ids, image, model
 from enforcer.edges.bpf.maps import LAYOUT
 from enforcer.edges.bpf.source import probes_directory
 from enforcer.errors import AbiError
@@ -89,6 +89,7 @@ def test_enums(tmp_path: Path) -> None:
         *((f"ENF_{reserved.name}", reserved.value) for reserved in ids.Reserved),
         *((f"ENF_{state.name}", state.value) for state in image.State),
         *((f"ENF_{target.name}", target.value) for target in image.Target),
+        *((f"ENF_{kind.name}", kind.value) for kind in enums.NameKind),
         ("ENF_FIRST_ID", ids.FIRST_ID),
         ("ENF_ABI", abi.ABI),
         ("ENF_DOCKER_ID", abi.DOCKER_ID),

@@ -45,6 +45,10 @@ class Containers:
         container.reload()
         return container
 
+    def keep(self, container: Container) -> None:
+        """Remove it with the others, one that was made otherwise."""
+        self._made.append(container)
+
     def run(self, *command: str, **options: Any) -> Ran:
         """A container's whole life: what its first process wrote, and its exit status."""
         container = self.start(*command, **options)

@@ -107,6 +107,22 @@ def test_a_joined_network_namespace_is_told(dockerd):
     assert dockerd.detail("mcp-01-selector").joins == ""
 
 
+def test_a_listing_tells_it_too(dockerd):
+    """An engine that is just starting a container answers no inspection of it, but lists it."""
+    joins = {detail.container.name: detail.joins for detail in dockerd.listing()}
+    assert joins["sidecar"] == dockerd.container("mcp-01-selector").id
+    assert {name for name, joined in joins.items() if joined} == {"sidecar"}
+
+
+@pytest.mark.parametrize("links", [["database:db", "web"], ["web", "database:db"]])
+def test_links_are_who_they_lead_to_and_what_they_are_called(dockerd, fake, links):
+    """Without an alias a link is called by the other's name."""
+    answer = fake.answers["/containers/database/json"][1]
+    answer["NetworkSettings"]["Networks"]["database"]["Links"] = links
+    [place] = dockerd.container("database").attachments
+    assert place.links == (("database", "db"), ("web", "web"))
+
+
 def test_the_layer_is_the_overlays_upper_directory(dockerd):
     """The writable layer of a container is the upper directory of its overlay."""
     detail = dockerd.detail("database")

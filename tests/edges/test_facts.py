@@ -131,6 +131,29 @@ def test_a_container_joined_to_a_network_is_read_again(survey, fake):
     assert Attachment("public", ("172.20.0.9",)) in named(after, "database").attachments
 
 
+def test_a_created_container_that_joins_another_is_known_without_an_inspection(survey, fake):
+    """The listing tells whose network namespace it joins, so it is held as that one from its first program on."""
+    facts = survey.full()
+    sidecar = named(facts, "sidecar")
+    listed = next(c for c in fake.answers["/containers/json"][1] if c["Id"] == sidecar.id)
+    fresh = "f" * 64
+    fake.answers["/containers/json"][1].append({**listed, "Id": fresh, "Names": ["/newcomer"], "State": "created"})
+    fake.asked.clear()
+    after = survey.after(DockerEvent("container", "create", fresh, "newcomer", 1))
+    assert named(after, "newcomer").attachments == (Attachment("mcp-internal"),)
+    assert fake.asked == ["/containers/json"]
+
+
+def test_what_only_an_inspection_tells_is_kept(survey, fake):
+    """When a container that was looked at before starts again, its aliases and links are known although a listing has none."""
+    place = fake.answers["/containers/database/json"][1]["NetworkSettings"]["Networks"]["database"]
+    place["Aliases"], place["Links"] = ["db"], ["mcp-01-selector:boss"]
+    database = named(survey.full(), "database")
+    after = survey.after(DockerEvent("network", "connect", "x", "database", 1, container=database.id))
+    [found] = named(after, "database").attachments
+    assert (found.names, found.links) == (("db",), (("mcp-01-selector", "boss"),))
+
+
 def test_a_created_container_is_known_without_an_inspection(survey, fake):
     """While an engine starts a container it answers no inspection of it: the listing has to do, and keeps what is known."""
     facts = survey.full()

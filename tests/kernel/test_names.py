@@ -27,6 +27,8 @@ network:
   rules: [{{who: beta, connect: [{{network: inner}}]}}]
 """
 LONG = "a" * 63
+ODD = "at@z["
+"""Beside the letters, on both sides: folding must leave them alone."""
 BACK = "3." + "0." * 23 + "8.b.d.0.1.0.0.2.ip6.arpa"
 
 
@@ -56,12 +58,12 @@ def resolver(wire: Wire) -> Iterator[Resolver]:
     made, world = Resolver(), wire.world
     free = world.facts
     network = Network("n" * 64, "inner", True, (ip_network("172.30.0.0/24"),), ("172.30.0.1",))
-    places = {"alpha": (("172.30.0.2",), ("db", "db.other")), "beta": (("172.30.0.3", "2001:db8::3"), ())}
+    places = {
+        "alpha": Attachment("inner", ("172.30.0.2",), ("db", "db.other", ODD)),
+        "beta": Attachment("inner", ("172.30.0.3", "2001:db8::3"), links=(("alpha", "Boss"), ("nobody", "ghost"))),
+    }
     containers = {
-        i: replace(c, attachments=(Attachment("inner", places[c.name][0], places[c.name][1]),))
-        if c.name in places
-        else c
-        for i, c in free.containers.items()
+        i: replace(c, attachments=(places[c.name],)) if c.name in places else c for i, c in free.containers.items()
     }
     world.facts = replace(free, containers=containers, networks={"inner": network})
     listener = made.listen(wire)
@@ -75,10 +77,14 @@ def resolver(wire: Wire) -> Iterator[Resolver]:
         world.facts = free
 
 
-def query(name: str, questions: int = 1) -> bytes:
-    """A DNS query for the address of a name."""
+A, PTR, MX, TXT, AAAA, SRV = 1, 12, 15, 16, 28, 33
+
+
+def query(name: str, questions: int = 1, *, type_: int = 0) -> bytes:
+    """A DNS query for the address of a name, or for the name of an address."""
+    type_ = type_ or (PTR if name.endswith(".arpa") else A)
     wire = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label)
-    return b"\x12\x34\x01\0" + questions.to_bytes(2) + bytes(6) + wire + b"\0\0\x01\0\x01"
+    return b"\x12\x34\x01\0" + questions.to_bytes(2) + bytes(6) + wire + b"\0" + type_.to_bytes(2) + b"\0\x01"
 
 
 def ask(wire: Wire, who: str, content: bytes):
@@ -88,10 +94,14 @@ def ask(wire: Wire, who: str, content: bytes):
 
 @pytest.mark.parametrize(
     "name",
-    ["alpha", "beta", "alpha.inner", "db", "db.other", "2.0.30.172.in-addr.arpa", BACK],
+    [
+        *("alpha", "beta", "alpha.inner", "db", "db.other", "2.0.30.172.in-addr.arpa", BACK),
+        *("Alpha", "ALPHA", "dB", "DB.Other", ODD, ODD.upper()),
+        *("Boss", "Boss.inner"),
+    ],
 )
 def test_names_on_its_networks_are_answered(wire: Wire, resolver: Resolver, name: str) -> None:
-    """Containers, their aliases, with the network's name or without, and addresses backwards."""
+    """Containers, their aliases, by any case, with the network's name or without, addresses backwards, and its own links."""
     seen = ask(wire, "beta", query(name))
     assert (seen.code, seen.counts, seen.records) == (0, {}, [])
     assert resolver.heard[-1] == query(name)
@@ -102,7 +112,13 @@ def test_names_on_its_networks_are_answered(wire: Wire, resolver: Resolver, name
     [
         (query("secret.example.com"), "secret.example.com"),
         (query("alpha.example.com"), "alpha.example.com"),
-        (query("Alpha"), "Alpha"),
+        (query("alpha.INNER"), "alpha.INNER"),
+        (query("2.0.30.172.In-Addr.arpa"), "2.0.30.172.In-Addr.arpa"),
+        (query("at`z["), "at`z["),
+        (query("AT@Z{"), "AT@Z{"),
+        (query("boss"), "boss"),
+        (query("Boss.Inner"), "Boss.Inner"),
+        (query("ghost"), "ghost"),
         (query("stranger"), "stranger"),
         (query("2.113.0.203.in-addr.arpa"), "2.113.0.203.in-addr.arpa"),
         (query(f"{LONG}.x.com"), f"{LONG}.x.com"),
@@ -111,7 +127,11 @@ def test_names_on_its_networks_are_answered(wire: Wire, resolver: Resolver, name
         (query("alpha", questions=0), ""),
         (query("alpha")[:17], ""),
         (query("."), ""),
-        (query("alpha")[:-4] + b"\0\x10\0\x01", "alpha"),
+        (query("alpha", type_=TXT), "alpha"),
+        (query("alpha", type_=SRV), "alpha"),
+        (query("alpha", type_=PTR), "alpha"),
+        (query("ALPHA", type_=PTR), "ALPHA"),
+        (query("2.0.30.172.in-addr.arpa", type_=A), "2.0.30.172.in-addr.arpa"),
         (b"not a query", ""),
         (b"", ""),
     ],
@@ -129,6 +149,43 @@ def test_every_other_question_stays(wire: Wire, resolver: Resolver, content: byt
     assert (record.hook, record.peer) == (Hook.NAME, Reserved.OUTSIDE_NAME)
     assert decoded(bytes(record.path[: record.path_len])) == told
     assert len(resolver.heard) == before
+
+
+@pytest.mark.parametrize("type_", [MX, AAAA])
+def test_other_questions_that_docker_answers(wire: Wire, resolver: Resolver, type_: int) -> None:
+    """For a mail exchanger and for the other family's address it has an answer of its own, if an empty one."""
+    assert ask(wire, "beta", query("Alpha", type_=type_)).code == 0
+
+
+def test_a_link_is_its_containers_own(wire: Wire, resolver: Resolver) -> None:
+    """Docker would ask outside for it on behalf of any other container, also one on the same network."""
+    before = len(resolver.heard)
+    assert ask(wire, "alpha", query("Boss")).code == 77
+    assert ask(wire, "alpha", query("beta")).code == 0
+    assert resolver.heard[before:] == [query("beta")]
+
+
+def test_bytes_that_are_no_ascii_are_no_letters(wire: Wire, resolver: Resolver) -> None:
+    """A letter with its highest bit set is another byte."""
+    content = query("alpha").replace(b"alpha", b"\xc1lpha")
+    assert ask(wire, "beta", content).code == 77
+
+
+def test_a_container_not_looked_at_may_ask_for_nothing(wire: Wire, resolver: Resolver) -> None:
+    """It may be on internal networks: until somebody has looked, its questions stay where they are."""
+    world = wire.world
+    seen = world.facts
+    new = {i: replace(c, attachments=(), foreseen=True) for i, c in seen.containers.items() if c.name == "beta"}
+    world.facts = replace(seen, containers={**seen.containers, **new})
+    try:
+        world.enforce(policy(POLICY.format(mode="enforce").encode()))
+        for name in ("alpha", "outside.example.com"):
+            assert ask(wire, "beta", query(name)).code == 77
+        assert wire.do("beta", "tcp", "203.0.113.10", "443").code == 77
+        assert wire.do("beta", "tcp", "127.0.0.12", "53").code == 0
+    finally:
+        world.facts = seen
+        world.enforce(policy(POLICY.format(mode="enforce").encode()))
 
 
 def test_many_questions_in_one_datagram(wire: Wire, resolver: Resolver) -> None:

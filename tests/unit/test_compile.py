@@ -345,10 +345,13 @@ def oracle_net(policy, host, image: Image, *, ids, who, address: str, port: int,
     internal = {n.name for n in host.networks.values() if n.internal} | set(policy.internal)
     confined = bool(own) and own <= internal
     mode = max((policy.mode if r.mode is None else r.mode for r in rules), default=policy.mode)
+    unknown = who.foreseen and bool(policy.net_rules or policy.internal)
     where = ip_address(address)
     holder = image.endpoints.get(EndpointKey(packed(address), image.generation))
     if where.is_loopback or where.is_unspecified or (holder and holder.subject == ids.subject(who.id)):
         return True, mode
+    if unknown:
+        return False, mode
     if not rules and not confined:
         return True, mode
     peer = host.containers.get(ids.container_of(holder.subject) or "") if holder else None

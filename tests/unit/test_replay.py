@@ -112,11 +112,13 @@ def hosts(draw):
     """A host with the guide's three networks, some of its containers on some of them, and all objects."""
     containers = {}
     for number, name in enumerate(NAMES, start=1):
-        joined = draw(st.lists(st.sampled_from(list(NETWORKS)), max_size=3, unique=True))
+        foreseen = draw(st.booleans())
+        joined = draw(st.lists(st.sampled_from(list(NETWORKS)), max_size=0 if foreseen else 3, unique=True))
         attachments = tuple(Attachment(n, (f"{NETWORKS[n]}.{number + 1}",)) for n in joined)
         identity = f"{number:064x}"
         image, role = draw(st.sampled_from(["agent:1", "agent:2"])), draw(st.sampled_from(["db-main", "web"]))
-        containers[identity] = Container(identity, name, image, {"role": role}, attachments, pid=number)
+        found = Container(identity, name, image, {"role": role}, attachments, pid=number, foreseen=foreseen)
+        containers[identity] = found
     networks = {
         name: Network(
             f"id-{name}", name, draw(st.booleans()), (ip_network(f"{prefix}.0/24"),), gateways=(f"{prefix}.1",)

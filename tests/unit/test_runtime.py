@@ -20,7 +20,7 @@ from enforcer.core.plan import Delete, Op, Publish, Put, Renew
 from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.dockerd import DockerEvent
 from enforcer.errors import AbiError, EdgeError, HostError
-from enforcer.runtime.follow import RETRY_S, Reload, Resync, Surveyor, Writer
+from enforcer.runtime.follow import RETRY_S, Reload, Resync, Settled, Surveyor, Writer
 from enforcer.runtime.orders import Order, Orders
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.reconcile import Reconcile
@@ -42,6 +42,9 @@ FACTS = Facts(
     objects={volume("alpha-data"): DataObject(volume("alpha-data"), (Inode(1, 5),), "/v/alpha-data")},
 )
 GROWN = Facts({**FACTS.containers, BETA: Container(BETA, "beta")}, networks=FACTS.networks, objects=FACTS.objects)
+
+
+MADE = DockerEvent("container", "create", BETA, "beta", 1)
 
 
 class FakeMaps:
@@ -163,14 +166,21 @@ def test_a_foreseen_container_is_prepared_until_it_has_been_looked_at(world: Wor
     reconcile, maps = world
     reconcile.load(policy(), FACTS)
     key = docker_id(BETA)
-    reconcile.foresee(Container(BETA, "beta"))
-    assert key in maps.tables[Table.PREPARED]
+
+    def known() -> bool:
+        """Whether it has been looked at; it is prepared in either case."""
+        assert key in maps.tables[Table.PREPARED]
+        assert reconcile.snapshot
+        return not reconcile.snapshot.facts.containers[BETA].foreseen
+
+    reconcile.hear([MADE])
+    assert not known()
     reconcile.update(FACTS)
-    assert key in maps.tables[Table.PREPARED]
+    assert not known()
     reconcile.load(policy(b"version: 1\nmode: monitor\n"), FACTS)
-    assert key in maps.tables[Table.PREPARED]
-    reconcile.update(GROWN, [BETA])
-    assert key in maps.tables[Table.PREPARED]
+    assert not known()
+    reconcile.update(GROWN, {BETA: 1})
+    assert known()
     reconcile.update(FACTS)
     assert key not in maps.tables[Table.PREPARED]
 
@@ -179,7 +189,7 @@ def test_a_foreseen_container_that_was_seen_is_forgotten_when_it_goes(world: Wor
     """Once a look has found it, a later look without it is believed, even if the engine's word of its end was lost."""
     reconcile, maps = world
     reconcile.load(policy(), FACTS)
-    reconcile.foresee(Container(BETA, "beta"))
+    reconcile.hear([MADE])
     reconcile.update(GROWN)
     image = reconcile.update(FACTS).image
     assert docker_id(BETA) not in maps.tables[Table.PREPARED]
@@ -220,8 +230,8 @@ def test_a_foreseen_container_that_never_was_is_forgotten(world: World) -> None:
     """A container that is gone when it is looked at leaves nothing."""
     reconcile, maps = world
     reconcile.load(policy(), FACTS)
-    reconcile.foresee(Container(BETA, "beta"))
-    image = reconcile.update(FACTS, [BETA]).image
+    reconcile.hear([MADE])
+    image = reconcile.update(FACTS, {BETA: 1}).image
     assert docker_id(BETA) not in maps.tables[Table.PREPARED]
     assert maps.tables == image.tables
 
@@ -454,9 +464,9 @@ def event(kind: str) -> DockerEvent:
     return DockerEvent(kind, "start", ALPHA, "alpha", 1)
 
 
-def surveyor(survey: FakeSurvey, *messages: object, replaced: FakeSurvey | None = None) -> list[frozenset[str]]:
+def surveyor(survey: FakeSurvey, *messages: object, replaced: FakeSurvey | None = None) -> list[Settled]:
     """Let a surveyor work off messages that are there already, and those that it gives itself; what it found settled."""
-    found: list[frozenset[str]] = []
+    found: list[Settled] = []
     made = Surveyor(
         survey,
         found=lambda facts, settled: found.append(settled),
@@ -477,7 +487,7 @@ def test_failed_looks_are_repeated_until_one_succeeds(failures: int) -> None:
     survey = FakeSurvey(failures)
     found = surveyor(survey, event("container"))
     assert survey.looks == ["container", *["full"] * failures]
-    assert len(found) == 1
+    assert found == [{ALPHA: 1}]
 
 
 def test_an_end_ends_the_wait_before_a_repeated_look() -> None:
@@ -500,13 +510,13 @@ def test_events_are_looked_at_together() -> None:
     survey = FakeSurvey()
     found = surveyor(survey, event("container"), event("volume"), event("network"))
     assert survey.looks == ["volume", "network", "container"]
-    assert found == [frozenset({ALPHA})]
+    assert found == [{ALPHA: 1}]
 
 
 def test_a_resync_covers_the_events_before_it() -> None:
     """A full look settles what the events would have."""
     survey = FakeSurvey()
-    assert surveyor(survey, event("container"), Resync()) == [frozenset({ALPHA})]
+    assert surveyor(survey, event("container"), Resync()) == [{ALPHA: 1}]
     assert survey.looks == ["full"]
 
 

@@ -234,10 +234,12 @@ def _gateway(network: str) -> str:
 
 
 def _drawn_container(draw, number: int, name: str) -> Container:
-    places = draw(st.lists(_networks, max_size=2, unique=True))
+    foreseen = draw(st.booleans())
+    places = draw(st.lists(_networks, max_size=0 if foreseen else 2, unique=True))
     attachments = tuple(
         Attachment(place, tuple(draw(st.lists(st.sampled_from(ADDRESSES[1:6]), max_size=2, unique=True))))
         for place in places
     )
     cgroup = draw(st.sampled_from([0, 7, 1000 + number]))
-    return Container(container_id(number), name, attachments=attachments, pid=number, cgroup=cgroup)
+    made = Container(container_id(number), name, attachments=attachments, pid=number, cgroup=cgroup)
+    return replace(made, foreseen=foreseen)

@@ -1,4 +1,7 @@
 # Run in the machine: real containers under the agent. Each step leaves "NAME<tab>STATUS<tab>OUTPUT" in $RESULTS/steps.
+# The kernel has no nftables until the last steps: what needs none does not change by that (tests/vm/test_no_nftables.py).
+echo 'install nf_tables /bin/false' >/etc/modprobe.d/no-nftables.conf
+DOCKERD_OPTIONS=--iptables=false
 source tests/vm/guest/docker.sh
 enforcer=.venv/bin/enforcer
 places="--journal /tmp/journal --state /tmp/state --run /tmp/run"
@@ -12,6 +15,7 @@ data:
   rules:
     - {who: alpha, read-write: [alpha-data], read-only: [alpha-config]}
 network:
+  internal: [inner]
   rules:
     - {who: alpha, connect: [{cidr: 203.0.113.0/24, ports: [443/tcp]}]}
 YAML
@@ -38,6 +42,10 @@ start() {
 
 docker volume create alpha-data >/dev/null
 docker volume create alpha-config >/dev/null
+docker network create --internal inner >/dev/null
+step 'nftables is not there' modprobe nf_tables
+step 'required, refused' $enforcer run --policy /tmp/policy.yaml --require deny $places
+step 'refused, nothing left' ls /sys/fs/bpf/enforcer
 start "$ENFORCER_MECHANISM"
 up alpha-1 -v alpha-data:/data -v alpha-config:/config -v alpha-config:/config-ro:ro
 up long -v /var/lib/docker/volumes:/host -v other:/other
@@ -52,12 +60,21 @@ step 'stranger reads by a hard path' docker exec long cat /host/alpha-data/_data
 step 'stranger lists' docker exec long ls /host/alpha-data/_data
 step 'stranger in its own' docker exec long sh -c 'echo free >/other/f && cat /other/f'
 $enforcer status --run /tmp/run --format json >"$RESULTS/status.json"
+$enforcer status --run /tmp/run >"$RESULTS/status.txt"
+step 'doctor' env DOCKER_HOST=unix:///nowhere $enforcer doctor # which then tries no program: that takes a minute
+docker run -d --network inner --name inmate busybox:local sleep 1000 >/dev/null
+step 'confined' docker exec inmate sh -c 'echo | nc -w 1 198.51.100.1 443'
 kill -9 $agent
 wait $agent || true
 step 'stranger reads while no agent lives' docker exec long cat /host/alpha-data/_data/f
 start "$ENFORCER_MECHANISM"
 step 'own data after the restart' docker exec alpha-1 cat /data/f
 $enforcer status --run /tmp/run --format json >"$RESULTS/restarted.json"
+rm /etc/modprobe.d/no-nftables.conf
+holds() { nft list table inet enforcer >/tmp/table 2>/dev/null && grep -q drop /tmp/table; }
+for _ in $(seq 300); do holds && break; sleep 0.2; done
+step 'nftables is there' cat /tmp/table
+$enforcer status --run /tmp/run --format json >"$RESULTS/mended.json"
 kill $agent
 stopped=0
 wait $agent || stopped=$?
