@@ -35,7 +35,9 @@ def time_of(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(f"{value!r} is no time: {hint}") from e
 
 
-COMMANDS: dict[str, str] = {}
+COMMANDS = {
+    "verify": "enforcer.cli.log_verify:verify_command",
+}
 """What else can be asked of the event log."""
 
 

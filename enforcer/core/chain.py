@@ -67,6 +67,11 @@ def link_of(line: bytes) -> Link | None:
     return Link(int(found[1]), mark, found[3].decode(), found[4].decode())
 
 
+def covered(end: bytes, link: Link) -> memoryview:
+    """What the digest covers of a batch, or of its last line."""
+    return memoryview(end)[: len(end) - len(link.sha256) - len('"}}}\n')]
+
+
 def digest_of(batch: bytes, link: Link) -> str:
     """What the digest at the end of ``batch`` should be."""
-    return sha256(memoryview(batch)[: len(batch) - len(link.sha256) - len('"}}}\n')]).hexdigest()
+    return sha256(covered(batch, link)).hexdigest()

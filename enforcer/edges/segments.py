@@ -50,6 +50,11 @@ def first_sequence(segment: Path) -> int:
     return int(found[1])
 
 
+def is_named(segment: Path) -> bool:
+    """Is it named like a segment of a journal?"""
+    return _NAME.fullmatch(segment.name) is not None
+
+
 def plain(segment: Path) -> Path:
     """The segment's path before it was sealed."""
     return segment.with_name(segment.name.removesuffix(SEALED))

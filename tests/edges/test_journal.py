@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 
 import pytest
@@ -22,9 +23,10 @@ from enforcer.edges.segments import follow, read
 from enforcer.errors import EdgeError, HostError, UsageError
 from enforcer.sinks.journal import JournalSink
 
+NOW = time.time_ns()  # a segment whose first record is older than a day gets no more
 EVENT = Event(
     sequence=0,
-    time_ns=1_763_431_200_000_000_001,
+    time_ns=NOW,
     who=Who(id="ab" * 32, name="mcp-01"),
     process=Process(pid=31, tid=32, uid=1001, name="cat"),
     attempt=FileAttempt(ObjectId(Kind.VOLUME, "mcp-02-data"), "a", inode=5, device=6),
@@ -38,7 +40,7 @@ EVENT = Event(
     policy="cd" * 32,
     count=3,
 )
-NOTICE = Notice(sequence=0, time_ns=1_763_431_200_000_000_000, action="started", message="the agent started")
+NOTICE = Notice(sequence=0, time_ns=NOW, action="started", message="the agent started")
 
 
 def written(directory, *batches):
