@@ -19,7 +19,7 @@ from types import TracebackType
 from enforcer.core.chain import ORIGIN, Link, closed
 from enforcer.core.event import Event, Notice
 from enforcer.edges.appending import Appended, locked, opened
-from enforcer.edges.ecs import encode
+from enforcer.edges.ecs import encode_all
 from enforcer.edges.keeper import Keeper
 from enforcer.edges.retention import expired, notice_of
 from enforcer.edges.segments import SEALED, segment_name, segments_of
@@ -98,8 +98,7 @@ class Journal:
         self.close()
 
     def _commit(self, segment: Appended, items: Sequence[Event | Notice], mark: str) -> None:
-        lines = b"".join(encode(item, number) for number, item in enumerate(items, start=self._last + 1))
-        lines, head = closed(lines, len(items), mark=mark, previous=self._head)
+        lines, head = closed(encode_all(items, self._last + 1), len(items), mark=mark, previous=self._head)
         segment.write(lines)
         self._segment = self._committed = replace(segment, end=segment.end + len(lines))
         self._last += len(items)
