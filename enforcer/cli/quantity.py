@@ -10,7 +10,7 @@ import click
 _FORM = re.compile(r"([1-9][0-9]{0,11})([a-zA-Z]?)", re.ASCII)
 
 
-class Quantity(click.ParamType):
+class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A whole number above zero with one of the ``units``, each worth so much; without a unit it is as it stands."""
 
     def __init__(self, name: str, units: Mapping[str, int]) -> None:

@@ -102,6 +102,8 @@ class Verification:
     def damaged(self, why: str) -> None:
         """The rest of the segment cannot be read."""
         self._wrong("damaged", self._line + 1, (self.last or 0) + 1, why)
+        self._origin = self._origin or _Origin(self._segment, 0, ORIGIN)
+        self.last = None
         self._forget()
 
     def end(self, *, live: bool = False, alone: bool = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from enforcer.core.verification import Verification
 from enforcer.core.words import escape
-from enforcer.edges.segments import blocks, first_sequence, is_named, plain, sealed, segments_of
+from enforcer.edges.segments import blocks, first_sequence, is_gone, is_named, plain, segments_of
 from enforcer.errors import EdgeError
 
 _LOCKS = Path("/proc/locks")
@@ -22,7 +22,7 @@ def verify(path: Path, *, wanted: str = "") -> Verification:
     live = path.is_dir() and _is_held(path)
     segments = segments_of(path)
     for segment in segments:
-        if path.is_dir() and not found.records and not (plain(segment).exists() or sealed(segment).exists()):
+        if segment != path and not found.records and is_gone(segment):
             continue  # retention has removed it since it was listed
         _feed(found, segment, partial=live and segment == segments[-1])
     found.end(live=live, alone=not path.is_dir())

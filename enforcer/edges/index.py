@@ -78,7 +78,7 @@ class Index(msgspec.Struct, frozen=True):
     counts: list[Count]
 
     def may_hold(self, *, since: int | None, until: int | None, containers: Sequence[str]) -> bool:
-        """Can a record from ``since`` on and before ``until``, of a container that one of the globs means, be there?"""
+        """As of ``may_hold`` beside this class."""
         if self.rest:
             return True
         in_time = (since is None or from_rfc3339(self.until) >= since) and (
@@ -146,6 +146,15 @@ def index_of(segment: Path) -> Index | None:
         if segment.name.endswith(SEALED) and index.sealed == segment.stat().st_size:
             return index
     return None
+
+
+def may_hold(segment: Path, *, since: int | None, until: int | None, containers: Sequence[str]) -> bool:
+    """Can a record from ``since`` on and before ``until``, of a container that one of the globs means, be in the segment?
+
+    Without an index it can.
+    """
+    index = index_of(segment)
+    return index is None or index.may_hold(since=since, until=until, containers=containers)
 
 
 def write_index(segment: Path, index: Index) -> None:
