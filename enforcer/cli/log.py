@@ -39,6 +39,7 @@ def time_of(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 
 COMMANDS = {
     "verify": "enforcer.cli.log_verify:verify_command",
+    "schema": "enforcer.cli.log_schema:schema_command",
 }
 """What else can be asked of the event log."""
 
