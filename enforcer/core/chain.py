@@ -18,6 +18,9 @@ from enforcer.core.words import escape, unescape
 ORIGIN = "0" * 64
 """``previous`` of the first batch of all."""
 
+OPEN_END = b"}}\n"
+"""How a line ends that ends no batch."""
+
 _LONGEST_MARK = 4096
 _OPENING = b',"chain":{'
 _END = re.compile(
@@ -36,19 +39,18 @@ class Link:
     sha256: str
 
 
-def closed(lines: bytes, records: int, *, mark: str, previous: str) -> tuple[bytes, str]:
-    """The whole lines of one batch with its chain at their end, and its digest.
+def ending(lines: bytes, records: int, *, mark: str, previous: str) -> tuple[bytes, str]:
+    """What takes the place of ``OPEN_END`` at the end of a batch's ``lines``, and the digest: the lines may be too many to copy.
 
     The last line must end with the object ``enforcer``, as every line of ours does, and must not be empty there.
     """
     if len(mark) > _LONGEST_MARK:
         raise ValueError(f"a mark of {len(mark)} characters: at most {_LONGEST_MARK}")
     said = json.dumps(escape(mark), ensure_ascii=False).encode()
-    head = b'%b%b"records":%d,"mark":%b,"previous":"%b","sha256":"' % (
-        *(lines.removesuffix(b"}}\n"), _OPENING, records, said),
-        previous.encode(),
-    )
-    digest = sha256(head).hexdigest()
+    head = b'%b"records":%d,"mark":%b,"previous":"%b","sha256":"' % (_OPENING, records, said, previous.encode())
+    hashed = sha256(memoryview(lines)[: -len(OPEN_END)])
+    hashed.update(head)
+    digest = hashed.hexdigest()
     return b'%b%b"}}}\n' % (head, digest.encode()), digest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enforcer.core.timestamp import from_rfc3339
@@ -26,19 +26,21 @@ class Appended:
     end: int
     since: int
 
-    def write(self, lines: bytes) -> None:
-        """All of ``lines`` to the disk, or none: a short write is taken back. Raises ``OSError``."""
+    def write(self, *parts: bytes | memoryview) -> Appended:
+        """All of ``parts`` to the disk, or none: a short write is taken back. What the segment then is. Raises ``OSError``."""
         if _inode(os.stat(self.path)) != self.inode:
             raise FileNotFoundError(f"{self.path.name} was replaced by another file")
         try:
-            rest = memoryview(lines)
-            while rest:
-                rest = rest[os.write(self.fd, rest) :]
+            for part in parts:
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[os.write(self.fd, rest) :]
             os.fdatasync(self.fd)
         except OSError:
             with suppress(OSError):  # where even this fails, the next open cuts at the committed end
                 os.ftruncate(self.fd, self.end)
             raise
+        return replace(self, end=self.end + sum(map(len, parts)))
 
     def cut(self, end: int) -> int:
         """Take away what stands behind ``end``; how many bytes that was. Raises ``OSError``."""

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from enforcer.core.chain import ORIGIN, Link, closed
+from enforcer.core.chain import OPEN_END, ORIGIN, Link, ending
 from enforcer.core.event import Event, Notice
 from enforcer.edges.appending import Appended, locked, opened
 from enforcer.edges.ecs import encode_all
@@ -99,9 +99,9 @@ class Journal:
         self.close()
 
     def _commit(self, segment: Appended, items: Sequence[Event | Notice], mark: str) -> None:
-        lines, head = closed(encode_all(items, self._last + 1), len(items), mark=mark, previous=self._head)
-        segment.write(lines)
-        self._segment = self._committed = replace(segment, end=segment.end + len(lines))
+        lines = encode_all(items, self._last + 1)
+        end, head = ending(lines, len(items), mark=mark, previous=self._head)
+        self._segment = self._committed = segment.write(memoryview(lines)[: -len(OPEN_END)], end)
         self._last += len(items)
         self._head, self._mark = head, mark
 

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enforcer.core.chain import ORIGIN, closed, digest_of, link_of
+from enforcer.core.chain import OPEN_END, ORIGIN, digest_of, ending, link_of
 
 LINES = b'{"a":1,"enforcer":{"schema":2}}\n{"a":2,"enforcer":{"schema":2}}\n'
 MARKS = st.text(alphabet=st.characters(), max_size=40) | st.sampled_from(['"', "\\", "\udcff", '"chain":{', "\n"])
+
+
+def closed(lines, records, *, mark, previous):
+    """A whole batch, and its digest."""
+    end, digest = ending(lines, records, mark=mark, previous=previous)
+    return lines.removesuffix(OPEN_END) + end, digest
 
 
 @given(mark=MARKS)
