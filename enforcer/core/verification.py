@@ -112,17 +112,20 @@ class Verification:
         """
         if not live:
             self._close_batch()
-        origin = self._origin
-        if (
-            origin
-            and not (self.unchained or alone)
-            and origin.previous != self._removed.get(origin.through, ORIGIN if origin.through == 0 else "")
-        ):
+        origin = self._origin if not (self.unchained or alone) else None
+        if origin and not self._is_explained(origin):
             self._segment = origin.segment
             text = f"records 1 to {origin.through} are missing, and no notice says that retention removed them"
             self._wrong("missing", 1, 1, text if origin.through else "the chain does not begin here")
         if self._wanted and self.wanted_at is None:
             self._wrong("head", self._line, self.last or 0, f"the digest {self._wanted} is not in the chain")
+
+    def _is_explained(self, origin: _Origin) -> bool:
+        """Is it right that nothing is there before? Retention may have said more than it could remove yet."""
+        if origin.through == 0:
+            return origin.previous == ORIGIN
+        said = self._removed.get(origin.through) == origin.previous
+        return said or any(through > origin.through for through in self._removed)
 
     def _judge(self, link: Link) -> None:
         """A batch is complete."""

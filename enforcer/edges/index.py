@@ -79,13 +79,12 @@ class Index(msgspec.Struct, frozen=True):
 
     def may_hold(self, *, since: int | None, until: int | None, containers: Sequence[str]) -> bool:
         """As of ``may_hold`` beside this class."""
-        if self.rest:
-            return True
-        in_time = (since is None or from_rfc3339(self.until) >= since) and (
-            until is None or from_rfc3339(self.since) < until
-        )
+        first, last = from_rfc3339(self.since), from_rfc3339(self.until)
         names = {unescape(count.container) for count in self.counts}
-        return in_time and (not containers or any(glob_match(glob, name) for glob in containers for name in names))
+        in_time = (since is None or last >= since) and (until is None or first < until)
+        return self.rest > 0 or (
+            in_time and (not containers or any(glob_match(glob, name) for glob in containers for name in names))
+        )
 
 
 class Indexing:
@@ -143,6 +142,7 @@ def index_of(segment: Path) -> Index | None:
     """The index of a sealed segment; None if there is none, or if it is not of this very file."""
     with suppress(OSError, ValueError, RecursionError):
         index = msgspec.json.decode(index_path(segment).read_bytes(), type=Index)
+        index.may_hold(since=0, until=0, containers=("",))  # raises ValueError where times and names are none
         if segment.name.endswith(SEALED) and index.sealed == segment.stat().st_size:
             return index
     return None

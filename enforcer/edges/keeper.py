@@ -35,6 +35,7 @@ class Keeper:
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._remove: list[Path] = []  # what could not be removed yet stays here
         self._began = 0.0
         self.trouble = ""
 
@@ -60,8 +61,10 @@ class Keeper:
         while order := self._orders.get():
             try:
                 self._began = time.monotonic()
-                for segment in order.remove:
-                    discard(segment)
+                self._remove.extend(order.remove)
+                while self._remove:
+                    discard(self._remove[0])
+                    del self._remove[0]
                 tidy(self._directory, order.current, self._step)
                 self.trouble = ""
             except _StoppedError:

@@ -105,7 +105,7 @@ def follow(path: Path, *, wait: Callable[[], bool]) -> Iterator[Event | Notice]:
     while True:
         for segment in segments:
             name, known = segment.name.removesuffix(SEALED), place.path.name.removesuffix(SEALED)
-            if name < known:
+            if name < known or (segment != path and is_gone(segment)):
                 continue
             place = replace(place, path=segment) if name == known else _Place(segment)
             for reached, item in _records(place):

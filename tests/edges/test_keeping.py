@@ -18,7 +18,7 @@ from enforcer.core.event import Event, Notice
 from enforcer.edges.chained import verify
 from enforcer.edges.index import index_of, index_path, may_hold
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import read, sealed, segments_of
+from enforcer.edges.segments import follow, read, sealed, segments_of
 from enforcer.errors import EdgeError
 from enforcer.settings import Limits
 from enforcer.sinks.journal import JournalSink
@@ -134,6 +134,18 @@ def _skippable():
     return b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"
 
 
+@pytest.mark.parametrize(
+    "change", [(b'"since": "2', b'"since": "x'), (b'"mcp-01"', b'"mcp\\\\q"'), (b'"schema": 1', b'"schema": 2')]
+)
+def test_an_index_that_somebody_edited_is_none(tmp_path, change):
+    """A time that is none, a name that we never write, another format: the segment is read as if it had no index."""
+    segment = segments_of(filled(tmp_path / "log", [EVENT], [EVENT]))[0]
+    content = index_path(segment).read_bytes()
+    assert change[0] in content
+    index_path(segment).write_bytes(content.replace(*change))
+    assert index_of(segment) is None
+
+
 @pytest.mark.parametrize("number", range(9))
 def test_a_crash_while_sealing_is_put_right(tmp_path, number):
     """Whatever the crash left, the next run reads every record once, seals it, and removes what is left over."""
@@ -234,10 +246,12 @@ def test_what_a_notice_said_is_removed_even_after_a_crash(tmp_path):
     directory = filled(tmp_path / "log", [EVENT], [EVENT], [EVENT])
     kept = {path: path.read_bytes() for path in directory.iterdir()}
     filled(directory, [EVENT], limits=Limits(segment_size=1, retain_size=1))
-    for path, content in kept.items():
-        if not path.exists():
-            path.write_bytes(content)
-    assert verify(directory).faults == []
+    for first in (1, 2):
+        for path, content in kept.items():
+            path.write_bytes(content) if not path.exists() else None
+        for path in segments_of(directory)[: first - 1]:
+            path.unlink()
+        assert verify(directory).faults == []
     filled(directory, [EVENT], limits=Limits(segment_size=1, retain_size=1))
     assert len(segments_of(directory)) == 1
     assert verify(directory).faults == []
@@ -410,6 +424,27 @@ def test_a_killed_agent_leaves_a_sound_journal_while_it_seals(tmp_path):
         assert found.last >= acknowledged
     filled(tmp_path / "log", [EVENT], limits=Limits())
     assert verify(tmp_path / "log").faults == []
+
+
+def test_follow_sees_each_record_once_while_segments_are_sealed(tmp_path):
+    """What was plain at one look is sealed at the next, begun and unread segments alike: every record comes, once."""
+    journal = Journal(tmp_path / "log", Limits(segment_size=3000))
+    journal.append([EVENT])
+    looks = iter(range(12))
+
+    def wait():
+        look = next(looks, None)
+        if look is None:
+            return False
+        for _ in range(look % 5):
+            journal.append([EVENT])
+        journal.close(settle=True)  # the next append opens it again
+        return True
+
+    found = [item.sequence for item in follow(tmp_path / "log", wait=wait)]
+    journal.close()
+    assert found == list(range(1, found[-1] + 1))
+    assert len(segments_of(tmp_path / "log")) > 3
 
 
 def test_follow_and_verify_beside_a_writer_that_rotates(tmp_path):
