@@ -19,6 +19,7 @@ REMOVED = "journal-removed"
 MOST_FAULTS = 100
 """So many faults are told; what is beyond is counted."""
 
+_LONGEST = 1 << 18  # records without a chain that are kept in mind: no batch of the agent's is nearly as long
 _NUMBER = re.compile(rb'"event":\{"sequence":([0-9]{1,20})[,}]')
 _OLDER = b'"enforcer":{"schema":1'
 _REMOVED = f'"action":"{REMOVED}"'.encode()
@@ -63,6 +64,7 @@ class Verification:
         self._batch, self._hash = list[_Line](), sha256()
         self._removed: dict[int, str] = {}  # through which record, as retention's notices say, and its batch's digest
         self._origin: _Origin | None = None
+        self._sure = True  # is ``last`` the number of the last record of what was read?
         self.faults: list[Fault] = []
         self.more_faults = 0
         self.head: str | None = None
@@ -74,12 +76,13 @@ class Verification:
         """A segment begins, whose name says that its first record is ``first`` (None: it has no such name)."""
         self._close_batch()
         self._segment, self._line = segment, 0
-        if self.last is not None and first is not None and first > self.last + 1:
+        if self._sure and self.last is not None and first is not None and first > self.last + 1:
             text = f"records {self.last + 1} to {first - 1} are missing before this segment"
             self._wrong("missing", 1, self.last + 1, text)
             self.head = None
         if first is not None:
             self.last = max(self.last or 0, first - 1)
+        self._sure = True
 
     def line(self, line: bytes) -> None:
         """The segment's next line, newline included."""
@@ -98,12 +101,14 @@ class Verification:
         self._hash.update(covered(line, link) if link else line)
         if link:
             self._judge(link)
+        elif len(self._batch) >= _LONGEST:
+            self._close_batch()
 
     def damaged(self, why: str) -> None:
         """The rest of the segment cannot be read."""
         self._wrong("damaged", self._line + 1, (self.last or 0) + 1, why)
         self._origin = self._origin or _Origin(self._segment, 0, ORIGIN)
-        self.last = None
+        self._sure = False
         self._forget()
 
     def end(self, *, live: bool = False, alone: bool = False) -> None:

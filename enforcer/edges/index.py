@@ -138,6 +138,11 @@ def index_path(segment: Path) -> Path:
     return segment.with_name(segment.name.removesuffix(SEALED).removesuffix(".jsonl") + ".index.json")
 
 
+def unfinished(path: Path) -> Path:
+    """Where a file is made that is to be ``path``; its name is none that a reader would take."""
+    return path.with_name(f"{path.name}.tmp")
+
+
 def index_of(segment: Path) -> Index | None:
     """The index of a sealed segment; None if there is none, or if it is not of this very file."""
     with suppress(OSError, ValueError, RecursionError):
@@ -160,7 +165,7 @@ def may_hold(segment: Path, *, since: int | None, until: int | None, containers:
 def write_index(segment: Path, index: Index) -> None:
     """Put the index beside its segment."""
     path = index_path(segment)
-    new = path.with_suffix(".tmp")
+    new = unfinished(path)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(fd, "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(index), indent=1))

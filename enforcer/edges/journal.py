@@ -63,7 +63,7 @@ class Journal:
         return self._mark
 
     def append(self, batch: Sequence[Event | Notice], *, mark: str = "") -> int:
-        """Write and sync ``batch`` in one write, numbered on from the last record; returns the last number given.
+        """Write and sync ``batch``, numbered on from the last record; returns the last number given.
 
         ``mark`` is any text of at most 4096 characters, committed with the batch; an empty one leaves the last as it is.
         The numbers that the items carry are not looked at. What the journal has to say itself stands before the batch. Raises
@@ -78,7 +78,7 @@ class Journal:
                 segment = self._rotate(now)
             gone, trouble = self._gone(now), self._keeper.trouble
             self._commit(segment, [*self._own_notices(gone, trouble, now), *batch], mark or self._mark)
-        except (OSError, HostError) as e:
+        except (OSError, HostError, EdgeError) as e:
             self.close()
             raise EdgeError(f"the journal in {self._directory} cannot be written: {_why(e)}") from e
         if gone:
@@ -146,7 +146,8 @@ class Journal:
             text = f"complete segments cannot be sealed or removed: {trouble}"
             found.append(Notice(0, now, "journal-not-sealed", text, outcome="failure"))
         if gone:
-            following = next(segment for segment in self._kept() if segment not in gone)
+            last = first_sequence(gone[-1])  # the keeper may just have sealed any of them: its number stays
+            following = next(segment for segment in self._kept() if first_sequence(segment) > last)
             found.append(notice_of(gone, following, self._head, now))
         return found
 

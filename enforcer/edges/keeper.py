@@ -36,6 +36,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._remove: list[Path] = []  # what could not be removed yet stays here
+        self._done: set[Path] = set()
         self._began = 0.0
         self.trouble = ""
 
@@ -65,8 +66,7 @@ class Keeper:
                 while self._remove:
                     discard(self._remove[0])
                     del self._remove[0]
-                tidy(self._directory, order.current, self._step)
-                self.trouble = ""
+                self.trouble = tidy(self._directory, order.current, self._done, self._step)
             except _StoppedError:
                 return
             except (OSError, EdgeError, UsageError) as e:

@@ -12,6 +12,7 @@ from enforcer.core.event import Notice
 from enforcer.core.verification import REMOVED
 from enforcer.edges.index import index_path
 from enforcer.edges.segments import blocks, first_sequence, plain, sealed
+from enforcer.errors import EdgeError
 from enforcer.settings import Limits
 
 
@@ -31,13 +32,13 @@ def expired(segments: Sequence[Path], limits: Limits, now_ns: int) -> list[Path]
 
 def notice_of(gone: Sequence[Path], following: Path, head: str, now_ns: int) -> Notice:
     """What is put on record before ``gone`` is removed, so that their absence has a reason: ``following`` is what
-    is then oldest, and follows on ``head`` if it has no batch yet. Raises ``OSError``, ``EdgeError``.
+    is then oldest, and follows on ``head`` if it has no batch yet.
     """
     through = first_sequence(following) - 1
     fields: dict[str, str | int] = {
         "from": first_sequence(gone[0]),
         "through": through,
-        "sha256": _digest_before(following) or head,
+        "sha256": _digest_before(following, head),
         "segments": len(gone),
         "bytes": sum(status.st_size for segment in gone for status in _files(segment)),
     }
@@ -45,14 +46,17 @@ def notice_of(gone: Sequence[Path], following: Path, head: str, now_ns: int) -> 
     return Notice(0, now_ns, REMOVED, message, fields=fields)
 
 
-def _digest_before(segment: Path) -> str:
-    """What the first batch of ``segment`` follows on; empty if it has none."""
-    for block in blocks(segment):
-        for line in block.split(b"\n")[:-1]:
-            link = link_of(line + b"\n")
-            if link:
-                return link.previous
-    return ""
+def _digest_before(segment: Path, head: str) -> str:
+    """What the first batch of ``segment`` follows on: ``head`` if it has none yet; nothing if it is damaged, as verifying says."""
+    try:
+        for block in blocks(segment):
+            for line in block.split(b"\n")[:-1]:
+                link = link_of(line + b"\n")
+                if link:
+                    return link.previous
+    except EdgeError:
+        return ""
+    return head
 
 
 def _files(segment: Path) -> list[os.stat_result]:

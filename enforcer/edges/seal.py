@@ -11,32 +11,45 @@ from pathlib import Path
 
 import zstandard
 
-from enforcer.edges.index import Indexing, index_of, index_path, write_index
+from enforcer.edges.index import Indexing, index_of, index_path, unfinished, write_index
 from enforcer.edges.segments import blocks, plain, sealed, segments_of
 from enforcer.errors import EdgeError
 
 LEVEL = 3
 """zstd's own default: a higher level costs the machine more than the disk that it saves."""
 
-_UNFINISHED = ".tmp"
 _STEP = 1 << 20  # bytes between two calls of ``step``
 
 Step = Callable[[], None]
 
 
-def tidy(directory: Path, current: Path, step: Step) -> None:
-    """Seal and index every segment before the ``current`` one, oldest first. ``step`` is called every few milliseconds; what it
-    raises ends it, and leaves nothing behind. Raises ``OSError`` or ``EdgeError`` if it cannot be done.
+def tidy(directory: Path, current: Path, done: set[Path], step: Step) -> str:
+    """Seal and index every segment before the ``current`` one, oldest first; those in ``done`` are, and what is done joins them.
+
+    ``step`` is called every few milliseconds; what it raises ends it, and leaves nothing unfinished behind. One that cannot be
+    sealed does not keep the others from it: why the first could not is returned, nothing if all could.
     """
-    for unfinished in directory.glob(f"events-*{_UNFINISHED}"):
-        unfinished.unlink()
+    troubles = []
     for segment in segments_of(directory):
         if plain(segment).name >= current.name:  # what is later than an order's current one is not complete either
             break
-        if plain(segment).exists():
-            _seal(plain(segment), step)
-        elif index_of(segment) is None:
-            _index(segment, step)
+        if segment in done:
+            continue
+        try:
+            _put_right(segment, step)
+            done.add(sealed(segment))
+        except (OSError, EdgeError) as e:
+            troubles.append(str(e))
+    return troubles[0] if troubles else ""
+
+
+def _put_right(segment: Path, step: Step) -> None:
+    for place in (sealed(segment), index_path(segment)):
+        unfinished(place).unlink(missing_ok=True)
+    if plain(segment).exists():
+        _seal(plain(segment), step)
+    elif index_of(segment) is None:
+        _index(segment, step)
 
 
 def discard(segment: Path) -> None:
@@ -54,7 +67,7 @@ def _seal(segment: Path, step: Step) -> None:
 
 
 def _compress(segment: Path, target: Path, step: Step) -> None:
-    new, indexing = target.with_name(target.name + _UNFINISHED), Indexing()
+    new, indexing = unfinished(target), Indexing()
     status = segment.stat()
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -65,9 +78,8 @@ def _compress(segment: Path, target: Path, step: Step) -> None:
                 file.write(stream.compress(data))
             file.write(stream.flush())
             file.flush()
-            os.utime(
-                fd, ns=(status.st_atime_ns, status.st_mtime_ns)
-            )  # retention goes by when the last record was written
+            # retention goes by when the last record was written
+            os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
             os.fsync(fd)
             size = os.fstat(fd).st_size
         write_index(target, indexing.made(size))

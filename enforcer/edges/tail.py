@@ -51,10 +51,13 @@ def tail_of(path: Path, fd: int) -> Tail:
 
 
 def last_tail(path: Path) -> Tail:
-    """The tail of a segment that is complete, in whichever form. Raises ``EdgeError`` if it is damaged."""
+    """The tail of a segment that is complete, in whichever form. Raises ``HostError`` if it is damaged."""
     line, end = b"", 0
-    for block in blocks(path):
-        line, end = block[block.rfind(b"\n", 0, -1) + 1 :], end + len(block)
+    try:
+        for block in blocks(path):
+            line, end = block[block.rfind(b"\n", 0, -1) + 1 :], end + len(block)
+    except EdgeError as e:
+        raise HostError(f"what was recorded last is not known: {e}; move the file away") from e
     if not line:
         return Tail(0, first_sequence(path) - 1)
     return Tail(end, *_ours(path, line), link_of(line))

@@ -19,7 +19,7 @@ from enforcer.edges.chained import verify
 from enforcer.edges.index import index_of, index_path, may_hold
 from enforcer.edges.journal import Journal
 from enforcer.edges.segments import follow, read, sealed, segments_of
-from enforcer.errors import EdgeError
+from enforcer.errors import EdgeError, HostError
 from enforcer.settings import Limits
 from enforcer.sinks.journal import JournalSink
 from tests.edges.test_journal import EVENT, NOTICE, NOW, sequences
@@ -144,6 +144,32 @@ def test_an_index_that_somebody_edited_is_none(tmp_path, change):
     assert change[0] in content
     index_path(segment).write_bytes(content.replace(*change))
     assert index_of(segment) is None
+
+
+def test_a_segment_that_is_damaged_stops_nothing(tmp_path):
+    """A sealed one that cannot be read has no index; the others are sealed all the same, and retention goes on past it."""
+    directory = filled(tmp_path / "log", *[[EVENT] * 50] * 4)
+    broken = segments_of(directory)[1]
+    broken.write_bytes(broken.read_bytes()[:-40])
+    filled(directory, [EVENT])
+    assert {path.suffix for path in segments_of(directory)[:-1]} == {".zst"}
+    assert index_of(broken) is None
+    two = sum(path.stat().st_size for path in directory.iterdir()) - segments_of(directory)[0].stat().st_size
+    filled(directory, [EVENT], limits=Limits(retain_size=two))
+    assert segments_of(directory)[0] == broken
+    filled(directory, [EVENT], limits=Limits(retain_size=1))
+    assert len(segments_of(directory)) == 1
+    assert verify(directory).faults == []
+
+
+def test_a_newest_segment_that_is_damaged_is_refused(tmp_path):
+    """Which number comes next cannot be known: the agent says so before it is in force, rather than give one twice."""
+    directory = filled(tmp_path / "log", [EVENT] * 50, [EVENT])
+    first, last = segments_of(directory)
+    last.unlink()
+    first.write_bytes(first.read_bytes()[:-40])
+    with pytest.raises(HostError, match="move the file away"):
+        Journal(directory)
 
 
 @pytest.mark.parametrize("number", range(9))
