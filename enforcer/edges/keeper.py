@@ -12,6 +12,9 @@ from pathlib import Path
 from enforcer.edges.seal import discard, tidy
 from enforcer.errors import EdgeError, UsageError
 
+_REST = 3
+_LONGEST_REST = 0.1  # seconds
+
 
 class _StoppedError(Exception):
     """The journal lets its directory go."""
@@ -27,7 +30,7 @@ class Keeper:
     """Works while its journal holds the directory; ``trouble`` is why the last work could not be done, empty if it could.
 
     Its thread has the writer's priority: a lower one could be kept from the processor while it holds the interpreter, and the
-    writer with it. Instead it rests after each step for as long as the step took.
+    writer with it. Instead it rests after each step for three times as long as the step took.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -74,6 +77,6 @@ class Keeper:
 
     def _step(self) -> None:
         now = time.monotonic()
-        if self._stopping.wait(min(now - self._began, 0.1)):
+        if self._stopping.wait(min(_REST * (now - self._began), _LONGEST_REST)):
             raise _StoppedError
         self._began = time.monotonic()
