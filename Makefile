@@ -13,6 +13,7 @@ APT := python3-bpfcc libbpf1 python3-venv
 APT += iptables nftables iproute2
 APT += busybox-static
 APT += prometheus
+APT += jq zstd
 APT += gcc libc6-dev openssl
 APT += qemu-system-x86 mmdebstrap e2fsprogs cpio
 APT += vagrant systemd

@@ -7,7 +7,7 @@ import sys
 
 from tabulate import tabulate
 
-from bench import adopt, connect, follow, latency
+from bench import adopt, connect, follow, journal, latency
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -23,6 +23,7 @@ def main() -> int:
         _starting()
         _telling()
         _following()
+        _journaling()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
         return e.exit_code
@@ -98,6 +99,21 @@ def _following() -> None:
     heads = (f"rows follow Docker, {follow.REPEATS} times", "least ms", "median", "most")
     print()
     print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 3)))
+
+
+def _journaling() -> None:
+    """Into the journal, synced, and sealed beside it; the last column is times a plain write of the same bytes."""
+    found = journal.measure()
+    rows = [
+        ("as the clock goes", found.journal, f"{found.journal / found.plain:.2f}"),
+        ("of the writing thread's processor", found.journal_cpu, ""),
+        ("of it to encode", found.encoding_cpu, ""),
+        ("a plain write and fdatasync", found.plain, "1.00"),
+    ]
+    shown = [(what, f"{found.events / s:.0f}", f"{s / found.events * 1e6:.2f}", ratio) for what, s, ratio in rows]
+    heads = (f"journal, {found.events} events of {found.bytes // found.events} bytes", "events/s", "us each", "ratio")
+    print()
+    print(tabulate(shown, heads, disable_numparse=True, colalign=("left", *("right",) * 3)))
 
 
 def _ratio(small: Measured, large: Measured) -> str:

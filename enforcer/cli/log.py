@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from enforcer.core.query import KINDS, Query
 from enforcer.core.timestamp import moment, to_rfc3339
 from enforcer.core.words import escape, tried_words
 from enforcer.edges.ecs import encode
+from enforcer.edges.index import may_hold
 from enforcer.edges.segments import follow, read
 
 LOOK_S = 0.1
@@ -35,7 +37,10 @@ def time_of(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(f"{value!r} is no time: {hint}") from e
 
 
-COMMANDS: dict[str, str] = {}
+COMMANDS = {
+    "verify": "enforcer.cli.log_verify:verify_command",
+    "schema": "enforcer.cli.log_schema:schema_command",
+}
 """What else can be asked of the event log."""
 
 
@@ -91,7 +96,7 @@ def log_group(  # noqa: PLR0913 -- one parameter for each option is how click ha
     if ctx.invoked_subcommand:
         return
     query = Query(since, until, containers, objects, tuple(Verdict[v.upper()] for v in verdicts), kinds)
-    records = follow(journal, wait=_look_again) if following else read([journal])
+    records = follow(journal, wait=_look_again) if following else read([journal], skip=partial(_is_foreign, query))
     found = (item for item in records if query.matches(item))
     with suppress(KeyboardInterrupt):
         emit(timeline(found) if format_ == "table" else map(document, found), flush=following)
@@ -114,6 +119,11 @@ def document(item: Event | Notice) -> str:
 def short_time(time_ns: int) -> str:
     """To the millisecond, for people."""
     return f"{to_rfc3339(time_ns)[:23]}Z"
+
+
+def _is_foreign(query: Query, segment: Path) -> bool:
+    """Does the segment's index say that nothing in it is asked for?"""
+    return not may_hold(segment, since=query.since, until=query.until, containers=query.containers)
 
 
 def _cells(item: Event | Notice) -> tuple[str, ...]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,9 +15,11 @@ from enforcer.core.event import Event, Notice
 from enforcer.core.words import escape
 from enforcer.edges import ecs_line as ecs
 from enforcer.edges.ecs_reading import OLDER, item_of
+from enforcer.edges.ecs_templates import Templates
 from enforcer.edges.ecs_writing import line_of
 from enforcer.errors import EdgeError
 
+_TEMPLATES = Templates()
 _ENCODER = msgspec.json.Encoder()
 _HEADERS = msgspec.json.Decoder(ecs.Header)
 
@@ -37,7 +40,18 @@ def from_ecs(document: dict[str, Any]) -> Event | Notice:
 
 def encode(item: Event | Notice, sequence: int) -> bytes:
     """One journal line, newline included, numbered ``sequence``."""
-    return _ENCODER.encode(line_of(item, sequence)) + b"\n"
+    return _text_of(item, sequence).encode()
+
+
+def encode_all(items: Iterable[Event | Notice], first: int) -> bytes:
+    """Journal lines, numbered on from ``first``."""
+    return "".join([_text_of(item, number) for number, item in enumerate(items, start=first)]).encode()
+
+
+def _text_of(item: Event | Notice, sequence: int) -> str:
+    if isinstance(item, Event):
+        return _TEMPLATES.write(item, sequence)
+    return _ENCODER.encode(line_of(item, sequence)).decode() + "\n"
 
 
 def decode(line: bytes) -> Event | Notice:

@@ -50,6 +50,11 @@ def first_sequence(segment: Path) -> int:
     return int(found[1])
 
 
+def is_named(segment: Path) -> bool:
+    """Is it named like a segment of a journal?"""
+    return _NAME.fullmatch(segment.name) is not None
+
+
 def plain(segment: Path) -> Path:
     """The segment's path before it was sealed."""
     return segment.with_name(segment.name.removesuffix(SEALED))
@@ -77,13 +82,17 @@ def segments_of(path: Path) -> list[Path]:
         raise EdgeError(f"{path} cannot be read: {e.strerror}") from e
 
 
-def read(paths: Iterable[Path]) -> Iterator[Event | Notice]:
+def read(paths: Iterable[Path], *, skip: Callable[[Path], bool] | None = None) -> Iterator[Event | Notice]:
     """Every record of the files and directories, in their order. A last line without its newline is not there yet.
 
+    ``skip`` says of a segment whether to pass it over (``enforcer.edges.index.may_hold``). One that retention removes while the
+    others are read was none of those that are there.
     Raises ``UsageError`` for a path that does not exist, ``EdgeError`` with file and line for what is none of ours.
     """
     for path in paths:
         for segment in segments_of(path):
+            if (segment != path and is_gone(segment)) or (skip and skip(segment)):
+                continue
             for _, item in _records(_Place(segment)):
                 yield item
 
@@ -96,7 +105,7 @@ def follow(path: Path, *, wait: Callable[[], bool]) -> Iterator[Event | Notice]:
     while True:
         for segment in segments:
             name, known = segment.name.removesuffix(SEALED), place.path.name.removesuffix(SEALED)
-            if name < known:
+            if name < known or (segment != path and is_gone(segment)):
                 continue
             place = replace(place, path=segment) if name == known else _Place(segment)
             for reached, item in _records(place):
@@ -124,6 +133,11 @@ def blocks(path: Path, *, start: int = 0, size: int = BLOCK) -> Iterator[bytes]:
         rest = data[end:]
         if len(rest) >= _MAX_LINE:
             raise EdgeError(f"{escape(str(path))}: a line of over {_MAX_LINE >> 20} MiB: no journal")
+
+
+def is_gone(segment: Path) -> bool:
+    """Is the segment there in no form any more?"""
+    return not (plain(segment).exists() or sealed(segment).exists())
 
 
 def _bytes_of(path: Path, start: int, size: int) -> Iterator[bytes]:

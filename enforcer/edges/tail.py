@@ -34,8 +34,8 @@ class Tail:
 
 
 def tail_of(path: Path, fd: int) -> Tail:
-    """The tail of a plain segment. A batch is committed as a whole; one that is not as it was written, and holds what is no
-    JSON, was torn. Raises ``HostError`` if what stands there cannot have been left by this agent: it is not to be cut.
+    """The tail of a plain segment. A batch is committed as a whole; one with blocks that never reached the disk was torn.
+    Raises ``HostError`` if what stands there cannot have been left by this agent: it is not to be cut.
     """
     size, window = os.fstat(fd).st_size, _WINDOW
     while True:
@@ -51,10 +51,13 @@ def tail_of(path: Path, fd: int) -> Tail:
 
 
 def last_tail(path: Path) -> Tail:
-    """The tail of a segment that is complete, in whichever form. Raises ``EdgeError`` if it is damaged."""
+    """The tail of a segment that is complete, in whichever form. Raises ``HostError`` if it is damaged."""
     line, end = b"", 0
-    for block in blocks(path):
-        line, end = block[block.rfind(b"\n", 0, -1) + 1 :], end + len(block)
+    try:
+        for block in blocks(path):
+            line, end = block[block.rfind(b"\n", 0, -1) + 1 :], end + len(block)
+    except EdgeError as e:
+        raise HostError(f"what was recorded last is not known: {e}; move the file away") from e
     if not line:
         return Tail(0, first_sequence(path) - 1)
     return Tail(end, *_ours(path, line), link_of(line))
@@ -98,8 +101,8 @@ def _backwards(data: bytes, *, whole: bool) -> Iterator[tuple[int, bytes]]:
 
 
 def _torn(batch: bytes, link: Link) -> bool:
-    """A batch whose blocks reached the disk in another order. One that is all JSON was changed by somebody: that stays."""
-    return digest_of(batch, link) != link.sha256 and not all(_is_json(line) for line in batch.split(b"\n")[:-1])
+    """Blocks that never reached the disk are zeros, which no line holds. What has none was changed by somebody: that stays."""
+    return b"\0" in batch and digest_of(batch, link) != link.sha256
 
 
 def _is_json(line: bytes) -> bool:

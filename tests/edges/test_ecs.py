@@ -6,14 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Process, Who
 from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.core.words import escape, unescape
 from enforcer.edges.ecs import decode, encode, from_ecs, to_ecs
+from enforcer.edges.ecs_writing import line_of
 from enforcer.errors import EdgeError
 
 U32 = st.integers(0, 2**32 - 1)
@@ -48,13 +50,31 @@ CONNECTS = st.builds(
     peer=TEXT,
     host=st.booleans(),
 )
+UNADDRESSED = st.builds(
+    NetAttempt,
+    address=st.just(""),
+    port=st.just(0),
+    protocol=st.integers(0, 255),
+    network=TEXT,
+    external=st.booleans(),
+    socket=st.sampled_from(["raw", "packet"]),
+)
+QUESTIONS = st.builds(
+    NetAttempt,
+    address=st.just("127.0.0.11"),
+    port=st.just(53),
+    protocol=st.just(17),
+    network=TEXT,
+    resolver=st.just(True),
+    name=TEXT,
+)
 EVENTS = st.builds(
     Event,
     sequence=U64,
     time_ns=TIMES,
     who=WHO,
     process=st.builds(Process, pid=U32, tid=U32, uid=U32, name=TEXT),
-    attempt=FILES | CONNECTS,
+    attempt=FILES | CONNECTS | UNADDRESSED | QUESTIONS,
     asked=ACCESS,
     granted=ACCESS,
     mode=st.sampled_from(Mode),
@@ -66,7 +86,7 @@ EVENTS = st.builds(
     rule=TEXTS,
     count=st.integers(1, 2**63),
     errno=st.integers(0, 4095),
-    first_ns=TIMES,
+    first_ns=st.just(0) | TIMES,
 )
 NOTICES = st.builds(
     Notice,
@@ -116,6 +136,52 @@ def test_a_line_survives_any_json_parser(item):
     line = encode(item, item.sequence)
     assert line.count(b"\n") == 1
     assert decode(json.dumps(json.loads(line)).encode()) == item
+
+
+@settings(deadline=None)  # four lines, each written both ways
+@given(event=EVENTS, other=EVENTS, sequence=U64)
+def test_the_fast_way_writes_what_the_document_says(event, other, sequence):
+    """Lines made of templates are those of the declared document, byte for byte, whether the template is new or was there."""
+    again = replace(
+        event,
+        time_ns=other.time_ns,
+        process=other.process,
+        count=other.count,
+        first_ns=other.first_ns,
+        attempt=moved(event.attempt, other.attempt),
+    )
+    for item in (event, again, other, event):
+        assert encode(item, sequence) == msgspec.json.encode(line_of(item, sequence)) + b"\n"
+
+
+def moved(attempt, other):
+    """The attempt with what varies taken from another one."""
+    if isinstance(attempt, FileAttempt) and isinstance(other, FileAttempt):
+        return replace(attempt, path=other.path, inode=other.inode, device=other.device)
+    if isinstance(attempt, NetAttempt) and isinstance(other, NetAttempt):
+        return replace(attempt, address=other.address, port=other.port, name=other.name)
+    return attempt
+
+
+def test_a_container_cannot_write_a_template():
+    """Percent signs, format specifiers and text that looks like a slot are text."""
+    for name in ("%s", "%%", "%(x)s", "{0}", "100%"):
+        event = replace(SAMPLE, who=replace(SAMPLE.who, name=name), process=replace(SAMPLE.process, name=name))
+        assert decode(encode(event, 7)) == event
+
+
+def test_labels_are_part_of_the_container():
+    """Two containers that differ only in their labels, which no key holds, are told apart."""
+    for labels in ({"a": "1"}, {"a": "2"}, {}, {"a": "1"}):
+        event = replace(SAMPLE, who=replace(SAMPLE.who, labels=labels))
+        assert decode(encode(event, 7)) == event
+
+
+def test_templates_have_a_bound():
+    """More kinds of attempt than are kept are written all the same."""
+    for generation in range(5000):
+        event = replace(SAMPLE, generation=generation)
+        assert decode(encode(event, 7)) == event
 
 
 @given(item=EVENTS | NOTICES)

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 
 import pytest
@@ -22,9 +23,10 @@ from enforcer.edges.segments import follow, read
 from enforcer.errors import EdgeError, HostError, UsageError
 from enforcer.sinks.journal import JournalSink
 
+NOW = time.time_ns()  # a segment whose first record is older than a day gets no more
 EVENT = Event(
     sequence=0,
-    time_ns=1_763_431_200_000_000_001,
+    time_ns=NOW,
     who=Who(id="ab" * 32, name="mcp-01"),
     process=Process(pid=31, tid=32, uid=1001, name="cat"),
     attempt=FileAttempt(ObjectId(Kind.VOLUME, "mcp-02-data"), "a", inode=5, device=6),
@@ -38,7 +40,7 @@ EVENT = Event(
     policy="cd" * 32,
     count=3,
 )
-NOTICE = Notice(sequence=0, time_ns=1_763_431_200_000_000_000, action="started", message="the agent started")
+NOTICE = Notice(sequence=0, time_ns=NOW, action="started", message="the agent started")
 
 
 def written(directory, *batches):
@@ -85,6 +87,32 @@ def test_a_mark_is_committed_with_its_batch(tmp_path):
     segment.write_bytes(segment.read_bytes()[:-1])
     with Journal(tmp_path / "log") as journal:
         assert journal.mark == "ring 17"
+
+
+def test_the_sink_commits_the_mark_or_nothing(tmp_path, file_limit):
+    """What the disk refuses leaves the mark where it was, so that whoever set it starts again from there."""
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    sink = JournalSink(Journal(tmp_path / "log"))
+    sink.write([EVENT], "ring 17")
+    file_limit(next((tmp_path / "log").iterdir()).stat().st_size + 100)
+    sink.write([EVENT], "ring 18")
+    file_limit(unlimited)
+    assert (sink.mark, sink.lost["journal"]) == ("ring 17", 3)
+    sink.write([EVENT], "ring 19")
+    assert sink.mark == "ring 19"
+    sink.close()
+
+
+def test_a_batch_that_cannot_be_encoded_leaves_nothing(tmp_path):
+    """A defect of the caller's, met after the first pieces are written: they are taken back, and the journal goes on."""
+    with Journal(tmp_path / "log") as journal:
+        journal.append([EVENT])
+        size = next((tmp_path / "log").iterdir()).stat().st_size
+        with pytest.raises(ValueError, match="calendar"):
+            journal.append([*[EVENT] * 2000, replace(EVENT, time_ns=10**30)])
+        assert next((tmp_path / "log").iterdir()).stat().st_size == size
+        assert journal.append([EVENT]) == 2
+    assert sequences(tmp_path / "log") == [1, 2]
 
 
 def test_only_the_owner_may_read_it(tmp_path):
