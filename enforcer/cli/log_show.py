@@ -1,0 +1,84 @@
+"""``enforcer log show``: one record, and all that is known of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from enforcer.cli.filters import journal_option
+from enforcer.cli.log import document, timeline
+from enforcer.cli.render import emit, format_option
+from enforcer.core.event import Event, Notice
+from enforcer.core.query import containers_of
+from enforcer.core.told import told
+from enforcer.core.words import escape
+from enforcer.edges.segments import read, segments_of
+from enforcer.errors import UsageError
+
+AROUND = 3
+"""Records of the same container that are shown before and after."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record, and where it stands: the file and its line, from 1."""
+
+    item: Event | Notice
+    segment: Path
+    line: int
+
+
+@click.command("show")
+@click.argument("sequence", metavar="SEQ", type=click.IntRange(min=0))
+@journal_option
+@format_option
+def show_command(*, sequence: int, journal: Path, format_: str) -> None:
+    """Show the record number SEQ with everything that is known of it, and what the same container did before and after.
+
+    The number is event.sequence in `log --format json`. --format json prints the record as `log` does.
+
+    Exit status: 0; 2 no such record or journal; 4 the journal cannot be read.
+    """
+    shown = find(journal, sequence)
+    if format_ == "json":
+        emit([document(shown.item)])
+        return
+    before, after = neighbours(journal, shown.item)
+    facts = [*told(shown.item), ("journal", f"{escape(str(shown.segment))}:{shown.line}")]
+    width = max(len(label) for label, _ in facts)
+    emit([f"record {sequence}", "", *(f"{label.ljust(width)}  {text}" for label, text in facts)])
+    whose = " of this container" if any(containers_of(shown.item)) else ""
+    for title, items in ((f"before{whose}", before), (f"after{whose}", after)):
+        emit(["", title, *(timeline(items) if items else ["nothing"])])
+
+
+def find(journal: Path, sequence: int) -> Found:
+    """The record of that number. Raises ``UsageError`` if the journal has none, as one whose segment was removed."""
+    for segment in segments_of(journal):
+        for line, item in enumerate(read([segment]), start=1):
+            if item.sequence == sequence:
+                return Found(item, segment, line)
+    raise UsageError(
+        f"{journal} has no record {sequence}: `enforcer log --format json` shows the numbers that there are"
+    )
+
+
+def neighbours(journal: Path, item: Event | Notice) -> tuple[list[Event | Notice], list[Event | Notice]]:
+    """The last records before and the first after ``item`` that are about the same container; about anything if it names none."""
+    whose = containers_of(item)
+    before: deque[Event | Notice] = deque(maxlen=AROUND)
+    rest: Iterator[Event | Notice] = (i for i in read([journal]) if not any(whose) or _same(containers_of(i), whose))
+    for other in rest:
+        if other.sequence == item.sequence:
+            break
+        before.append(other)
+    return list(before), [other for other, _ in zip(rest, range(AROUND), strict=False)]
+
+
+def _same(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """By the id where both have one: a name may have belonged to another container before."""
+    return one[1] == other[1] if one[1] and other[1] else bool(one[0]) and one[0] == other[0]
