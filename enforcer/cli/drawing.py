@@ -1,8 +1,8 @@
 """A small writer of SVG: elements of the standard library's ElementTree, which escapes whatever it is given.
 
 A plotting library would bring fifty megabytes for rectangles and text. What is drawn needs nothing else: no script, no
-font, no other file. Colours are told apart with any sort of colour vision, and by lightness alone (after P. Tol's muted scheme);
-a picture brings its own background, a dark one where the reader has asked for that.
+font, no other file. The verdicts' colours are told apart by lightness alone, with any sort of colour vision and in print; a picture
+brings its own background, a dark one where the reader has asked for that.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ svg{font-family:system-ui,"Segoe UI","Noto Sans","DejaVu Sans",sans-serif;font-s
 .rule{stroke:#d5dae1;stroke-width:1}.edge{stroke:#8c959f;stroke-width:1}
 .title{font-size:22px;font-weight:600}.name{font-family:"DejaVu Sans Mono","Noto Sans Mono",Consolas,Menlo,monospace;font-size:12px}
 .number{font-variant-numeric:tabular-nums}.end{text-anchor:end}.middle{text-anchor:middle}
-.killed{fill:#882255}.denied{fill:#e69f00}.observed{fill:#56b4e9}.allowed{fill:#c3c8ce}
+.killed{fill:#882255}.denied{fill:#d98c00}.observed{fill:#86c5ee}.allowed{fill:#d0d6dd}
 .on-killed{fill:#ffffff}.on-denied,.on-observed,.on-allowed{fill:#14181d}
 @media (prefers-color-scheme:dark){
 .ground{fill:#14181d}.stripe{fill:#1c2229}.ink{fill:#e6e9ed}.dim{fill:#9aa4b0}
 .rule{stroke:#2f3742}.edge{stroke:#67717d}
-.killed{fill:#f2789f}.on-killed{fill:#14181d}.allowed{fill:#5b646f}.on-allowed{fill:#ffffff}}
+.killed{fill:#ffc2d6}.denied{fill:#e69f00}.observed{fill:#3f8fc4}.allowed{fill:#5b646f}
+.on-killed{fill:#14181d}.on-allowed{fill:#ffffff}}
 """
 
 

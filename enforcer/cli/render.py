@@ -12,6 +12,7 @@ import click
 from tabulate import tabulate
 
 from enforcer.core.words import escape
+from enforcer.edges.outfile import discard_output
 from enforcer.errors import EdgeError
 
 format_option = click.option(
@@ -92,9 +93,9 @@ def emit(lines: Iterable[str | Sequence[Span]], *, flush: bool = False) -> None:
                 out.flush()
         out.flush()
     except BrokenPipeError:
-        _discard()
+        discard_output()
     except OSError as e:
-        _discard()
+        discard_output()
         raise EdgeError(f"standard output cannot be written: {e.strerror}") from e
 
 
@@ -107,13 +108,6 @@ def _encodable(text: str, encoding: str | None) -> str:
     """On a terminal that does not speak UTF-8, what it cannot show is escaped."""
     name = encoding or "ascii"
     return text if name.lower() == "utf-8" else text.encode(name, "backslashreplace").decode(name)
-
-
-def _discard() -> None:
-    """What is still buffered goes nowhere: else the interpreter would complain about it when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _plain(value: object) -> object:

@@ -97,10 +97,12 @@ def _columns(root: Element, frame: _Frame, y: float) -> None:
         element(root, "text", total, class_="dim number middle", x=x, y=frame.bottom + 18)
     first = 0
     for group, targets in groupby(frame.grid.targets, key=lambda target: target.group):
-        x, first = frame.left + _CELL * first, first + len(list(targets))
-        element(root, "line", class_="edge", x1=x, x2=x, y1=y - 10, y2=frame.bottom + 4)
-        element(root, "text", _GROUPS[group], class_="dim", x=x + 5, y=y)
-    element(root, "line", class_="edge", x1=frame.right, x2=frame.right, y1=y - 10, y2=frame.bottom + 4)
+        x, room = frame.left + _CELL * first, _CELL * (count := len(list(targets)))
+        first += count
+        element(root, "line", class_="rule", x1=x, x2=x, y1=y - 10, y2=frame.bottom + 4)
+        if CHAR * len(_GROUPS[group]) < room:  # the targets say it themselves where there is no room
+            element(root, "text", _GROUPS[group], class_="dim", x=x + 5, y=y)
+    element(root, "line", class_="rule", x1=frame.right, x2=frame.right, y1=y - 10, y2=frame.bottom + 4)
     element(root, "line", class_="edge", x1=frame.left, x2=frame.right, y1=frame.top, y2=frame.top)
 
 

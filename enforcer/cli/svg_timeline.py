@@ -18,7 +18,7 @@ from enforcer.core.words import escape
 
 WIDTH = 1180
 _ROOM = 34
-_PLOT = 760
+_PLOT = 740
 _BUCKETS = 190
 _ROWS = 200
 _ROW, _BAR = 34, 26

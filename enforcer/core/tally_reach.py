@@ -114,7 +114,7 @@ class Reaches:
 
 
 def target_of(attempt: FileAttempt | NetAttempt) -> Target:
-    """What was tried to reach: ``volume mcp-01-data``, ``203.0.113.10:443/tcp``, ``database:5432/tcp``."""
+    """What was tried to reach: ``volume mcp-01-data``, ``203.0.113.10:443/tcp``, ``container database:5432/tcp``."""
     if isinstance(attempt, FileAttempt):
         return Target("data", f"{attempt.object.kind} {escape(attempt.object.name)}")
     if attempt.resolver:
@@ -124,9 +124,11 @@ def target_of(attempt: FileAttempt | NetAttempt) -> Target:
     protocol = protocol_word(attempt.protocol)
     place = f":{attempt.port}/{protocol}" if attempt.port else f" {protocol}"
     if attempt.peer:
-        return Target("container", f"{escape(attempt.peer)}{place}")
+        return Target("container", f"container {escape(attempt.peer)}{place}")
     address = f"[{attempt.address}]" if ":" in attempt.address else attempt.address
-    return Target("host" if attempt.host else "outside" if attempt.external else "network", f"{address}{place}")
+    if attempt.host:
+        return Target("host", f"host {address}{place}")
+    return Target("outside" if attempt.external else "network", f"{address}{place}")
 
 
 def wide_target_of(attempt: FileAttempt | NetAttempt) -> Target:

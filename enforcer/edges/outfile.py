@@ -22,11 +22,11 @@ def outfile(path: Path) -> Iterator[BinaryIO]:
     """Open ``path`` for writing; what is written takes its place, mode 0600, once the block ends without an error.
 
     Raises ``UsageError`` for what is there and is no regular file, and where there is no such directory; ``EdgeError``
-    if the disk, or whoever reads standard output, refuses. A reader that goes away is a ``BrokenPipeError``.
+    if it cannot be written. Where the reader of standard output goes away (``| head``) the block ends, quietly.
     """
     if path == STANDARD:
-        yield sys.stdout.buffer
-        _flush()
+        with _standard() as file:
+            yield file
         return
     _refuse_special(path)
     try:
@@ -66,10 +66,20 @@ def _refuse_special(path: Path) -> None:
         raise UsageError(f"{path} is no regular file; - means standard output")
 
 
-def _flush() -> None:
+@contextmanager
+def _standard() -> Iterator[BinaryIO]:
     try:
+        yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise
+        discard_output()
     except OSError as e:
+        discard_output()
         raise EdgeError(f"standard output cannot be written: {e.strerror}") from e
+
+
+def discard_output() -> None:
+    """What standard output still holds goes nowhere: else the interpreter would complain about it when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
