@@ -29,7 +29,7 @@ def matrix_lines(reaches: Reaches, query: Query, *, width: int) -> Iterator[str 
         yield NOTHING
         return
     grid = reaches.grid(_ROWS, _COLUMNS)
-    name = min(max(len(escape(n)) for n in grid.containers), max(12, width // 4))
+    name = max(len("CONTAINER"), min(max(len(escape(n)) for n in grid.containers), width // 4))
     beside = max(1, (width - name) // (_CELL + 2))
     yield TITLE
     yield from head(reaches.overview, query)

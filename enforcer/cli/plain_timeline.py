@@ -41,8 +41,8 @@ def timeline_lines(timeline: Timeline, query: Query, *, width: int, unicode: boo
         yield NOTHING
         return
     names = [escape(bars.container) for bars in timeline.chart(2, _ROWS).rows]
-    name = min(max(map(len, names)), max(12, width // 4))
-    total = len(f"{overview.total:,}")
+    name = max(len("CONTAINER"), min(max(map(len, names)), width // 4))
+    total = max(len("TOTAL"), len(f"{overview.total:,}"))
     room = max(10, min(FINE, width - name - total * 2 - 18))
     chart = timeline.chart(room, _ROWS)
     times = min(_WIDEST, room // chart.buckets)
@@ -79,7 +79,7 @@ def _blocks(counts: Sequence[int], layout: _Layout) -> str:
 def _axis(chart: Chart, times: int) -> str:
     """Each mark begins at the bucket of its time; one that would run into another, or over the end, is left out."""
     width, line = chart.buckets * times, ""
-    for time_ns, label in ticks(chart.start, chart.start + chart.buckets * chart.width, max(2, width // 14)):
+    for time_ns, label in ticks(chart.start, chart.start + chart.buckets * chart.width, max(2, width // 12)):
         at = (time_ns - chart.start) // chart.width * times
         if at >= len(line) + bool(line) and at + len(label) <= width:
             line = line.ljust(at) + label

@@ -120,12 +120,12 @@ def target_of(attempt: FileAttempt | NetAttempt) -> Target:
     if attempt.resolver:
         return Target("name", f"name {escape(attempt.name) or '(unreadable)'}")
     if attempt.socket:
-        return Target("socket", f"{attempt.socket} socket")
+        return Target("socket", f"{escape(attempt.socket)} socket")
     protocol = protocol_word(attempt.protocol)
     place = f":{attempt.port}/{protocol}" if attempt.port else f" {protocol}"
     if attempt.peer:
         return Target("container", f"container {escape(attempt.peer)}{place}")
-    address = f"[{attempt.address}]" if ":" in attempt.address else attempt.address
+    address = escape(f"[{attempt.address}]" if ":" in attempt.address else attempt.address)
     if attempt.host:
         return Target("host", f"host {address}{place}")
     return Target("outside" if attempt.external else "network", f"{address}{place}")

@@ -18,13 +18,15 @@ from enforcer.core.tally import OTHERS, Names, Overview, Weight, weight
 
 _MS, _S = 1_000_000, 1_000_000_000
 _MINUTE, _HOUR, _DAY = 60 * _S, 3600 * _S, 86400 * _S
+_YEAR = 336 * _DAY  # twelve times four weeks: so that it is a multiple of all that is finer
 
 WIDTHS: tuple[int, ...] = (
     *(n * _MS for n in (1, 2, 5, 10, 20, 50, 100, 200, 500)),
     *(n * _S for n in (1, 2, 5, 10, 15, 20, 30)),
     *(n * _MINUTE for n in (1, 2, 5, 10, 15, 20, 30)),
     *(n * _HOUR for n in (1, 2, 3, 4, 6, 8, 12)),
-    *(n * _DAY for n in (1, 2, 7, 14, 28, 84, 182, 364, 3640, 36400, 364000, 3640000)),
+    *(n * _DAY for n in (1, 2, 7, 14, 28, 84, 168)),
+    *(n * _YEAR for n in (1, 2, 5, 10, 50, 100, 500, 1000, 5000, 10000)),
 )
 """Widths of a bucket in ns: units of the clock, weeks and their multiples. The widest leaves two in all the calendar's years."""
 
@@ -33,7 +35,8 @@ KEPT: tuple[int, ...] = (
     *(n * _S for n in (1, 5, 10, 30)),
     *(n * _MINUTE for n in (1, 5, 10, 30)),
     *(n * _HOUR for n in (1, 2, 6, 12)),
-    *(n * _DAY for n in (1, 7, 28, 84, 364, 3640, 36400, 364000, 3640000)),
+    *(n * _DAY for n in (1, 7, 28, 84)),
+    *(n * _YEAR for n in (1, 10, 100, 1000, 10000)),
 )
 """Those by which is counted: each is a multiple of the one before."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enforcer.core.model import Verdict
 from enforcer.core.query import Query
 from enforcer.core.tally import Overview
-from enforcer.core.tally_time import ORIGIN, width_for
+from enforcer.core.tally_time import ORIGIN, WIDTHS
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import escape
 
@@ -34,7 +34,9 @@ def head(overview: Overview, query: Query) -> tuple[str, ...]:
 def range_words(overview: Overview) -> str:
     """``2025-11-18 02:00:00 to 2025-11-18 02:12:41 UTC``"""
     if overview.first is None or overview.last is None:
-        return "nothing is recorded"
+        return ""
+    if overview.first == overview.last:
+        return f"{_second(overview.first)} UTC"
     return f"{_second(overview.first)} to {_second(overview.last)} UTC"
 
 
@@ -55,8 +57,8 @@ def policy_words(overview: Overview) -> str:
 def query_words(query: Query) -> str:
     """``only container mcp-*; verdict denied or killed``: a picture of a part must not be taken for the whole."""
     parts = [
-        f"since {to_rfc3339(query.since)}" if query.since is not None else "",
-        f"until {to_rfc3339(query.until)}" if query.until is not None else "",
+        f"since {_second(query.since)}" if query.since is not None else "",
+        f"until {_second(query.until)}" if query.until is not None else "",
         _alternatives("container", query.containers),
         _alternatives("object", query.objects),
         _alternatives("verdict", (v.name.lower() for v in query.verdicts)),
@@ -86,12 +88,16 @@ def compact(number: int) -> str:
 
 
 def ticks(start: int, end: int, most: int) -> tuple[tuple[int, str], ...]:
-    """At most so many marks (two at least) from ``start`` to before ``end``, in ns since 1970, each with its label in UTC."""
-    step = width_for(start, end, most)
+    """At most so many marks from ``start`` to before ``end``, in ns since 1970, each with its label in UTC."""
     start, end = max(start, EARLIEST), min(end, LATEST)
+    marks = next(m for m in (_multiples(start, end, step) for step in WIDTHS) if len(m) <= most)
     days = to_rfc3339(start)[:10] != to_rfc3339(max(start, end - 1))[:10]
+    return tuple((time_ns, _label(time_ns, marks.step, days=days)) for time_ns in marks)
+
+
+def _multiples(start: int, end: int, step: int) -> range:
     first = -(-(start - ORIGIN) // step)
-    return tuple((t, _label(t, step, days=days)) for t in range(ORIGIN + first * step, end, step))
+    return range(ORIGIN + first * step, end, step)
 
 
 def _label(time_ns: int, step: int, *, days: bool) -> str:
