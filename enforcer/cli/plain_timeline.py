@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from enforcer.cli.render import Span, fitting
 from enforcer.core.model import Verdict
@@ -20,6 +21,9 @@ COLOUR_OF = {Verdict.KILLED: "red", Verdict.DENIED: "yellow", Verdict.OBSERVED: 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = ".:-=+*#@"
 _ROWS = 500
+_MARK = 6
+"""Columns of the shortest mark on the axis of time, and a space."""
+
 _WIDEST = 3
 """Columns that one bucket may take where there is room for more: few events must not become a wall."""
 
@@ -77,10 +81,13 @@ def _blocks(counts: Sequence[int], layout: _Layout) -> str:
 
 
 def _axis(chart: Chart, times: int) -> str:
-    """Each mark begins at the bucket of its time; one that would run into another, or over the end, is left out."""
-    width, line = chart.buckets * times, ""
-    for time_ns, label in ticks(chart.start, chart.start + chart.buckets * chart.width, max(2, width // 12)):
-        at = (time_ns - chart.start) // chart.width * times
-        if at >= len(line) + bool(line) and at + len(label) <= width:
-            line = line.ljust(at) + label
+    """As many marks as do not run into each other, each beginning at the bucket of its time; none goes over the end."""
+    width, end = chart.buckets * times, chart.start + chart.buckets * chart.width
+    for most in range(max(1, width // _MARK), 0, -1):
+        marks = [((t - chart.start) // chart.width * times, text) for t, text in ticks(chart.start, end, most)]
+        if all(at + len(text) < following for (at, text), (following, _) in pairwise(marks)):
+            break
+    line = ""
+    for at, text in marks:
+        line = line.ljust(at) + text if at + len(text) <= width else line
     return line.ljust(width)

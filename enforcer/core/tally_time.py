@@ -22,8 +22,8 @@ _YEAR = 336 * _DAY  # twelve times four weeks: so that it is a multiple of all t
 
 WIDTHS: tuple[int, ...] = (
     *(n * _MS for n in (1, 2, 5, 10, 20, 50, 100, 200, 500)),
-    *(n * _S for n in (1, 2, 5, 10, 15, 20, 30)),
-    *(n * _MINUTE for n in (1, 2, 5, 10, 15, 20, 30)),
+    *(n * _S for n in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)),
+    *(n * _MINUTE for n in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)),
     *(n * _HOUR for n in (1, 2, 3, 4, 6, 8, 12)),
     *(n * _DAY for n in (1, 2, 7, 14, 28, 84, 168)),
     *(n * _YEAR for n in (1, 2, 5, 10, 50, 100, 500, 1000, 5000, 10000)),
