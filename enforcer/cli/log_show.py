@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from enforcer.core.event import Event, Notice
 from enforcer.core.query import containers_of
 from enforcer.core.told import told
 from enforcer.core.words import escape
-from enforcer.edges.segments import read, segments_of
+from enforcer.edges.segments import first_sequence, read, segments_of
 from enforcer.errors import UsageError
 
 AROUND = 3
@@ -47,7 +48,7 @@ def show_command(*, sequence: int, journal: Path, format_: str) -> None:
     if format_ == "json":
         emit([document(shown.item)])
         return
-    before, after = neighbours(journal, shown.item)
+    before, after = neighbours(journal, shown)
     facts = [*told(shown.item), ("journal", f"{escape(str(shown.segment))}:{shown.line}")]
     width = max(len(label) for label, _ in facts)
     emit([f"record {sequence}", "", *(f"{label.ljust(width)}  {text}" for label, text in facts)])
@@ -58,7 +59,7 @@ def show_command(*, sequence: int, journal: Path, format_: str) -> None:
 
 def find(journal: Path, sequence: int) -> Found:
     """The record of that number. Raises ``UsageError`` if the journal has none, as one whose segment was removed."""
-    for segment in segments_of(journal):
+    for segment in _from(segments_of(journal), sequence):
         for line, item in enumerate(read([segment]), start=1):
             if item.sequence == sequence:
                 return Found(item, segment, line)
@@ -67,16 +68,26 @@ def find(journal: Path, sequence: int) -> Found:
     )
 
 
-def neighbours(journal: Path, item: Event | Notice) -> tuple[list[Event | Notice], list[Event | Notice]]:
-    """The last records before and the first after ``item`` that are about the same container; about anything if it names none."""
-    whose = containers_of(item)
-    before: deque[Event | Notice] = deque(maxlen=AROUND)
-    rest: Iterator[Event | Notice] = (i for i in read([journal]) if not any(whose) or _same(containers_of(i), whose))
-    for other in rest:
-        if other.sequence == item.sequence:
-            break
-        before.append(other)
-    return list(before), [other for other, _ in zip(rest, range(AROUND), strict=False)]
+def neighbours(journal: Path, found: Found) -> tuple[list[Event | Notice], list[Event | Notice]]:
+    """The last records before and the first after that are about the same container; about anything if it names none."""
+    segments, whose = segments_of(journal), containers_of(found.item)
+    place = segments.index(found.segment)
+    before: list[Event | Notice] = []
+    for segment in segments[place::-1]:  # backwards, so that no more of a large journal is read than must be
+        if len(before) < AROUND:
+            earlier = (i for i in _about(whose, [segment]) if i.sequence < found.item.sequence)
+            before = [*deque(earlier, AROUND - len(before)), *before]
+    later = (i for i in _about(whose, segments[place:]) if i.sequence > found.item.sequence)
+    return before, list(islice(later, AROUND))
+
+
+def _from(segments: list[Path], sequence: int) -> list[Path]:
+    """Without the segments that end before ``sequence``; where there is but one, its name may be any."""
+    return [s for s, after in zip_longest(segments, segments[1:]) if after is None or first_sequence(after) > sequence]
+
+
+def _about(whose: tuple[str, str], segments: Iterable[Path]) -> Iterator[Event | Notice]:
+    return (item for item in read(segments) if not any(whose) or _same(containers_of(item), whose))
 
 
 def _same(one: tuple[str, str], other: tuple[str, str]) -> bool:

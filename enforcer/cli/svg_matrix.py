@@ -77,24 +77,24 @@ def _width(names: list[str]) -> float:
 
 
 def _rows(root: Element, frame: _Frame) -> None:
+    sums = frame.grid.row_sums()
     for number, name in enumerate(frame.grid.containers):
         y, middle = frame.top + _ROW * number, frame.top + _ROW * number + _ROW / 2 + 4
         if number % 2 == 0:
             element(root, "rect", class_="stripe", x=MARGIN - 8, y=y, width=frame.right + 78 - MARGIN, height=_ROW)
         label(root, escape(name), _ROOM, class_="ink name end", x=frame.left - 10, y=middle)
-        total = frame.grid.total(container=name).weight.attempts
-        element(root, "text", f"{total:,}", class_="ink number end", x=frame.right + 64, y=middle)
+        element(root, "text", f"{sums[name].attempts:,}", class_="ink number end", x=frame.right + 64, y=middle)
     element(root, "text", "attempts", class_="dim end", x=frame.right + 64, y=frame.top - 10)
 
 
 def _columns(root: Element, frame: _Frame, y: float) -> None:
     """Names upright over their columns, sums beneath, and what sort of target they are over all."""
+    sums = frame.grid.column_sums()
     for number, target in enumerate(frame.grid.targets):
         x = frame.left + _CELL * (number + 0.5)
         turned = f"rotate(-90 {x + 4:.1f} {frame.top - 10:.1f})"
         label(root, target.text, _ROOM, class_="ink name", x=x + 4, y=frame.top - 10, transform=turned)
-        total = compact(frame.grid.total(target=target).weight.attempts)
-        element(root, "text", total, class_="dim number middle", x=x, y=frame.bottom + 18)
+        element(root, "text", compact(sums[target].attempts), class_="dim number middle", x=x, y=frame.bottom + 18)
     first = 0
     for group, targets in groupby(frame.grid.targets, key=lambda target: target.group):
         x, room = frame.left + _CELL * first, _CELL * (count := len(list(targets)))

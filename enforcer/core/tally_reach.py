@@ -68,13 +68,13 @@ class Grid:
     targets: tuple[Target, ...]
     cells: Mapping[tuple[str, Target], Cell]
 
-    def total(self, *, container: str | None = None, target: Target | None = None) -> Cell:
-        """The sum of a row or of a column."""
-        found = Cell()
-        for (name, what), cell in self.cells.items():
-            if container in (None, name) and target in (None, what):
-                found.join(cell)
-        return found
+    def row_sums(self) -> dict[str, Weight]:
+        """By container."""
+        return _weights((name, cell) for (name, _), cell in self.cells.items())
+
+    def column_sums(self) -> dict[Target, Weight]:
+        """By target."""
+        return _weights((target, cell) for (_, target), cell in self.cells.items())
 
 
 class Reaches:
@@ -99,8 +99,8 @@ class Reaches:
     def grid(self, rows: int, columns: int) -> Grid:
         """At most so many rows and columns, two of each at least: the worst and then the most frequent; the rest is one."""
         cells = {(name, target): cell for name, row in self._cells.items() for target, cell in row.items()}
-        names = _weights((name, cell) for (name, _), cell in cells.items())
-        targets = _weights((target, cell) for (_, target), cell in cells.items())
+        whole = Grid((), (), cells)
+        names, targets = whole.row_sums(), whole.column_sums()
         kept_names = _heaviest({n: w for n, w in names.items() if n != OTHERS}, rows - (OTHERS in names))
         kept = _heaviest(targets, columns)
         joined: defaultdict[tuple[str, Target], Cell] = defaultdict(Cell)

@@ -9,10 +9,12 @@ import pytest
 
 from enforcer.cli import cli
 from enforcer.cli.log import log_command
+from enforcer.cli.log_show import find, neighbours
 from enforcer.core.event import NetAttempt, Notice
 from enforcer.core.model import Hook, Mechanism
-from enforcer.edges.ecs import decode
+from enforcer.edges.ecs import decode, encode
 from enforcer.edges.journal import Journal
+from enforcer.edges.segments import segment_name
 from enforcer.errors import EdgeError, UsageError
 from tests.unit.test_cli_log import CONNECT, NOTICE, START, WRITE, found, run
 
@@ -129,6 +131,29 @@ def test_the_neighbours_are_of_the_same_container(tmp_path):
     assert text.count("mcp-01   ") == 3
     _, text = run(log_command, "show", "2", "--journal", tmp_path)
     assert text.count("\nnothing\n") == 2
+
+
+def test_a_journal_of_many_segments(tmp_path):
+    """The record is found in its segment, its neighbours over the borders, wherever they are."""
+    for first in range(1, 40, 4):
+        lines = [encode(WRITE if n in (2, 5, 30, 38) else OTHER, n) for n in range(first, first + 4)]
+        (tmp_path / segment_name(first)).write_bytes(b"".join(lines))
+    place = find(tmp_path, 30)
+    assert (place.segment.name, place.line) == (segment_name(29), 2)
+    before, after = neighbours(tmp_path, place)
+    assert ([i.sequence for i in before], [i.sequence for i in after]) == ([2, 5], [38])
+    before, after = neighbours(tmp_path, find(tmp_path, 3))
+    assert ([i.sequence for i in before], [i.sequence for i in after]) == ([1], [4, 6, 7])
+    before, after = neighbours(tmp_path, find(tmp_path, 40))
+    assert ([i.sequence for i in before], after) == ([36, 37, 39], [])
+    (tmp_path / segment_name(1)).write_bytes(b"rubbish\n")
+    assert find(tmp_path, 40).line == 4
+
+
+def test_a_segment_of_any_name_can_be_shown(tmp_path):
+    """A copy that a responder has taken away."""
+    (tmp_path / "evidence").write_bytes(encode(WRITE, 7))
+    assert find(tmp_path / "evidence", 7).line == 1
 
 
 def test_a_notice_about_nobody_has_the_records_around_it(tmp_path):

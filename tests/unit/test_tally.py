@@ -121,7 +121,7 @@ def test_a_scan_does_not_push_out_what_another_did():
     reaches = fed(Reaches, [*scan, WRITE])
     grid = reaches.grid(50, 100)
     assert grid.cells["mcp-01", target_of(WRITE.attempt)].weight == (Verdict.DENIED, 3)
-    assert grid.total(container="mcp-02").weight.attempts == 10_000
+    assert grid.row_sums()["mcp-02"].attempts == 10_000
     assert len([t for t in grid.targets if t.text == "other addresses outside"]) == 1
 
 
