@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from enforcer.core.flat import COLUMNS, Type, Value
 from enforcer.core.timestamp import to_rfc3339
@@ -24,6 +25,7 @@ def cells(row: Sequence[Value]) -> list[str]:
     return [_cell(column.type, value) for column, value in zip(COLUMNS, row, strict=True)]
 
 
+@lru_cache(maxsize=4096)  # the same names stand in many rows
 def guarded(text: str) -> str:
     """An escaped text that begins no formula. ``unescape`` makes the same of it as of ``text``."""
     return _BEGINS.sub(lambda found: _escaped(found[0]), text)
@@ -33,12 +35,17 @@ def _cell(type_: Type, value: Value) -> str:
     if value is None:
         return ""
     if isinstance(value, tuple):
-        return json.dumps([guarded(text) for text in value], ensure_ascii=False)
+        return _list(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return to_rfc3339(value) if type_ is Type.TIME else str(value)
     return guarded(value)
+
+
+@lru_cache(maxsize=4096)
+def _list(texts: tuple[str, ...]) -> str:
+    return json.dumps([guarded(text) for text in texts], ensure_ascii=False)
 
 
 def _escaped(character: str) -> str:
