@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from enforcer.cli.lazy import Lazy
+from enforcer.cli.ondemand import OnDemand
 from enforcer.errors import EnforcerError, PolicyError
 
 COMMANDS = {
@@ -24,14 +24,14 @@ COMMANDS = {
     "release": "enforcer.cli.operate:release_command",
     "selftest": "enforcer.cli.selftest:selftest_command",
     "unload": "enforcer.cli.host:unload_command",
-    "log": "enforcer.cli.log:log_command",
+    "log": "enforcer.cli.log:log_group",
     "replay": "enforcer.cli.replay:replay_command",
     "export": "enforcer.cli.export:export_command",
     "verify": "enforcer.cli.verify:verify_group",
 }
 
 
-@click.command(cls=Lazy, targets=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=OnDemand, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="enforcer")
 def cli() -> None:
     """Runtime isolation for Docker hosts: who may touch which data, and who may connect where, held in the kernel.

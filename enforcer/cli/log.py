@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from enforcer.cli.filters import filters, found
-from enforcer.cli.lazy import Lazy
+from enforcer.cli.ondemand import OnDemand
 from enforcer.cli.render import Columns, emit, format_option, json_text, table
 from enforcer.core.event import Event, Notice
 from enforcer.core.query import Query, Tally, Total
@@ -33,13 +33,13 @@ _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 _TIMELINE = (("TIME", 24), ("CONTAINER", 24), ("VERDICT", 8), ("BY", 10), ("RULE", 16), ("WHAT", 0))
 
 
-@click.group("log", cls=Lazy, targets=COMMANDS, invoke_without_command=True, subcommand_metavar="[COMMAND]")
+@click.group("log", cls=OnDemand, table=COMMANDS, invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @filters
 @click.option("--follow", "-f", "following", is_flag=True, help="Go on with what comes, until interrupted.")
 @click.option("--count", "counting", is_flag=True, help="What the records come to: attempts by container and verdict.")
 @format_option
 @click.pass_context
-def log_command(  # noqa: PLR0913 -- one parameter for each option is how click hands them over
+def log_group(  # noqa: PLR0913 -- one parameter for each option is how click hands them over
     ctx: click.Context, *, journal: Path, query: Query, following: bool, counting: bool, format_: str
 ) -> None:
     """Show the recorded events, oldest first: violations, and what the agent did. Or, by a command: one of them, or pictures.

@@ -289,7 +289,7 @@ def test_a_file_is_whole_or_not_there(journal, tmp_path, form):
     out = tmp_path / "out.jsonl"
     out.write_text("old")
     out.chmod(0o644)
-    (segment,) = journal.iterdir()
+    (segment,) = journal.glob("*.jsonl")
     good = segment.read_bytes()
     segment.write_bytes(good + b"rubbish\n")
     with pytest.raises(EdgeError, match="not JSON"):
@@ -308,7 +308,7 @@ def test_nothing_but_a_file_is_replaced(journal, tmp_path):
     for out in (tmp_path, tmp_path / "pipe", "/dev/null"):
         with pytest.raises(UsageError, match="no regular file"):
             run(cli, "export", "--journal", journal, "--format", "csv", out)
-    (segment,) = journal.iterdir()
+    (segment,) = journal.glob("*.jsonl")
     link = tmp_path / "link.jsonl"
     link.symlink_to(segment)
     for out in (segment, link, journal / "out.csv"):

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from enforcer.cli.drawing import STYLE
-from enforcer.cli.log import log_command
+from enforcer.cli.log import log_group
 from enforcer.core.event import FileAttempt, NetAttempt
 from enforcer.core.model import Kind, ObjectId, Verdict
 from enforcer.core.tally_words import VERDICTS
@@ -66,7 +66,7 @@ def crowd(containers=25, objects=60):
 def picture(journal, kind, tmp_path, *options):
     """The root element of the SVG, and its text."""
     path = tmp_path / f"{kind}.svg"
-    assert run(log_command, kind, "--journal", journal, "--svg", path, *options) == (0, "")
+    assert run(log_group, kind, "--journal", journal, "--svg", path, *options) == (0, "")
     text = path.read_text()
     return ElementTree.fromstring(text), text  # noqa: S314 -- we have just written it
 
@@ -79,7 +79,7 @@ def words(root):
 def test_the_timeline_on_a_terminal(journal, monkeypatch):
     """A row for each container and verdict, blocks on one axis, peak and total behind."""
     monkeypatch.setenv("COLUMNS", "80")
-    code, text = run(log_command, "timeline", "--journal", journal)
+    code, text = run(log_group, "timeline", "--journal", journal)
     assert code == 0
     lines = text.splitlines()
     assert lines[0] == "Violations per container over time"
@@ -97,7 +97,7 @@ def test_the_timeline_on_a_terminal(journal, monkeypatch):
 def test_the_matrix_on_a_terminal(journal, monkeypatch):
     """Attempts with the letter of the worst that became of them; columns are numbered and said beneath."""
     monkeypatch.setenv("COLUMNS", "80")
-    code, text = run(log_command, "matrix", "--journal", journal)
+    code, text = run(log_group, "matrix", "--journal", journal)
     assert code == 0
     lines = [line.split() for line in text.splitlines()]
     assert ["CONTAINER", "1", "2"] in lines
@@ -113,7 +113,7 @@ def test_a_picture_fits_its_terminal(tmp_path, monkeypatch, kind, columns):
     """25 containers and 60 objects, some with names that mean harm; nothing but printable characters comes out."""
     monkeypatch.setenv("COLUMNS", columns)
     journal = recorded(tmp_path / "log", list(crowd()))
-    _, text = run(log_command, kind, "--journal", journal)
+    _, text = run(log_group, kind, "--journal", journal)
     assert all(line.isprintable() for line in text.split("\n"))
     body = [line for line in text.splitlines() if re.match(r"mcp-\d\d", line)]
     assert body
@@ -170,7 +170,7 @@ def test_colours_are_only_for_terminals_that_want_them(journal, kind):
 def test_the_same_filters_as_log(journal, tmp_path, monkeypatch, kind):
     """And the picture says that it shows a part."""
     monkeypatch.setenv("COLUMNS", "100")
-    _, text = run(log_command, kind, "--journal", journal, "--container", "mcp-02", "--verdict", "observed")
+    _, text = run(log_group, kind, "--journal", journal, "--container", "mcp-02", "--verdict", "observed")
     assert "mcp-01" not in text
     assert "only container mcp-02; verdict observed" in text
     root, _ = picture(journal, kind, tmp_path, "--kind", "network")
@@ -197,7 +197,7 @@ def test_the_page_runs_nothing(tmp_path, kind):
     """No script and no handler, names as text only, and a policy that would forbid what slipped through."""
     journal = recorded(tmp_path / "log", list(crowd()))
     page = tmp_path / "page.html"
-    assert run(log_command, kind, "--journal", journal, "--html", page) == (0, "")
+    assert run(log_group, kind, "--journal", journal, "--html", page) == (0, "")
     text = page.read_text()
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
@@ -292,15 +292,15 @@ def test_any_journal_has_a_picture(tmp_path, monkeypatch, kind, events):
     """None at all, one record, the first and the last year: on the terminal, as JSON, SVG and HTML, with exit status 0."""
     monkeypatch.setenv("COLUMNS", "80")
     journal = recorded(tmp_path / "log", events)
-    code, text = run(log_command, kind, "--journal", journal)
+    code, text = run(log_group, kind, "--journal", journal)
     assert code == 0
     violations = [e for e in events if e is not NOTICE and (kind == "matrix" or e.verdict is not Verdict.ALLOWED)]
     assert ("recorded" in text) is not bool(violations)
-    assert json.loads(run(log_command, kind, "--journal", journal, "--format", "json")[1])["attempts"].keys() == {
+    assert json.loads(run(log_group, kind, "--journal", journal, "--format", "json")[1])["attempts"].keys() == {
         e.verdict.name.lower() for e in violations
     }
     picture(journal, kind, tmp_path)
-    assert run(log_command, kind, "--journal", journal, "--html", tmp_path / "x.html") == (0, "")
+    assert run(log_group, kind, "--journal", journal, "--html", tmp_path / "x.html") == (0, "")
 
 
 def test_a_hundred_thousand_events(tmp_path, monkeypatch):
@@ -313,7 +313,7 @@ def test_a_hundred_thousand_events(tmp_path, monkeypatch):
                 [replace(WRITE, who=who, count=1, time_ns=START + (n * 1000 + m) * 10**9) for m in range(1000)]
             )
     for kind in PICTURES:
-        code, text = run(log_command, kind, "--journal", tmp_path / "log")
+        code, text = run(log_group, kind, "--journal", tmp_path / "log")
         assert code == 0
         assert "100,000 attempts: 100,000 denied" in text
     root, _ = picture(tmp_path / "log", "timeline", tmp_path)
@@ -323,13 +323,13 @@ def test_a_hundred_thousand_events(tmp_path, monkeypatch):
 
 def test_json_holds_the_numbers(journal):
     """For programs: names as they are, attempts by verdict."""
-    document = json.loads(run(log_command, "timeline", "--journal", journal, "--format", "json")[1])
+    document = json.loads(run(log_group, "timeline", "--journal", journal, "--format", "json")[1])
     assert document["start"] == "2025-11-18T02:00:00.000000000Z"
     assert document["policies"] == ["cd" * 32]
     rows = {row["container"]: row["counts"] for row in document["rows"]}
     assert rows["mcp-01"]["denied"][0] == 3
     assert rows["mcp-02"]["observed"][-1] == 1
-    document = json.loads(run(log_command, "matrix", "--journal", journal, "--format", "json")[1])
+    document = json.loads(run(log_group, "matrix", "--journal", journal, "--format", "json")[1])
     assert document["cells"][0] == {
         "container": "mcp-01",
         "target": "volume mcp-02-data",
@@ -353,11 +353,11 @@ def test_a_picture_is_for_its_owner_alone(journal, tmp_path):
 
 def test_a_picture_goes_to_standard_output_too(journal):
     """``--svg -``; but not two at once."""
-    code, text = run(log_command, "timeline", "--journal", journal, "--svg", "-")
+    code, text = run(log_group, "timeline", "--journal", journal, "--svg", "-")
     assert code == 0
     assert text.startswith("<?xml")
     assert text.rstrip().endswith("</svg>")
-    code, text = run(log_command, "timeline", "--journal", journal, "--svg", "-", "--html", "-")
+    code, text = run(log_group, "timeline", "--journal", journal, "--svg", "-", "--html", "-")
     assert code == 2
     assert "cannot both" in text
 
@@ -367,13 +367,13 @@ def test_a_picture_that_cannot_be_written(journal, tmp_path):
     target = tmp_path / "m.svg"
     target.write_text("old")
     with pytest.raises(UsageError, match="there is no directory"):
-        run(log_command, "matrix", "--journal", journal, "--svg", tmp_path / "x" / "m.svg")
+        run(log_group, "matrix", "--journal", journal, "--svg", tmp_path / "x" / "m.svg")
     with pytest.raises(UsageError, match="lies in the journal"):
-        run(log_command, "matrix", "--journal", journal, "--svg", next(journal.iterdir()))
-    result = CliRunner().invoke(log_command, ["matrix", "--journal", str(journal), "--svg", str(tmp_path)])
+        run(log_group, "matrix", "--journal", journal, "--svg", next(journal.glob("*.jsonl")))
+    result = CliRunner().invoke(log_group, ["matrix", "--journal", str(journal), "--svg", str(tmp_path)])
     assert result.exit_code == 2
-    segment = next(journal.iterdir())
+    segment = next(journal.glob("*.jsonl"))
     segment.write_bytes(segment.read_bytes() + b"rubbish\n")
     with pytest.raises(EdgeError, match="not JSON"):
-        run(log_command, "matrix", "--journal", journal, "--svg", target)
+        run(log_group, "matrix", "--journal", journal, "--svg", target)
     assert target.read_text() == "old"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from enforcer.cli import cli
-from enforcer.cli.log import log_command
+from enforcer.cli.log import log_group
 from enforcer.cli.log_show import find, neighbours
 from enforcer.core.event import NetAttempt, Notice
 from enforcer.core.model import Hook, Mechanism
@@ -72,17 +72,17 @@ def test_an_attempt_by_nobody_known_is_found_by_any_name(tmp_path):
 
 def test_count_says_what_the_records_come_to(journal):
     """Attempts, not records; as JSON, too."""
-    _, text = run(log_command, "--journal", journal, "--count", "--container", "mcp-01")
+    _, text = run(log_group, "--journal", journal, "--count", "--container", "mcp-01")
     assert text.splitlines()[2].split()[:3] == ["mcp-01", "denied", "6"]
-    _, text = run(log_command, "--journal", journal, "--count", "--format", "json", "--container", "mcp-09")
+    _, text = run(log_group, "--journal", journal, "--count", "--format", "json", "--container", "mcp-09")
     (total,) = json.loads(text)
     assert (total["container"], total["attempts"]) == ("mcp-09", 3)
-    assert run(log_command, "--journal", journal, "--count", "--kind", "notice") == (0, "no attempt is recorded\n")
+    assert run(log_group, "--journal", journal, "--count", "--kind", "notice") == (0, "no attempt is recorded\n")
 
 
 def test_count_and_follow_exclude_each_other(journal):
     """There would never be an answer."""
-    code, text = run(log_command, "--journal", journal, "--count", "--follow")
+    code, text = run(log_group, "--journal", journal, "--count", "--follow")
     assert code == 2
     assert "no end" in text
 
@@ -91,7 +91,7 @@ def test_count_and_follow_exclude_each_other(journal):
 def test_an_option_before_the_commands_name_is_refused(journal, command):
     """It would be lost silently, and the answer be of the wrong journal or of all containers."""
     words = [command, "1"] if command == "show" else [command]
-    code, text = run(log_command, "--journal", journal, "--container", "mcp-01", *words)
+    code, text = run(log_group, "--journal", journal, "--container", "mcp-01", *words)
     assert code == 2
     assert "--journal, --container" in text
     assert "stand behind its name" in text
@@ -99,7 +99,7 @@ def test_an_option_before_the_commands_name_is_refused(journal, command):
 
 def test_show_says_everything(journal):
     """The record in words, its place, and what the same container did around it."""
-    code, text = run(log_command, "show", "7", "--journal", journal)
+    code, text = run(log_group, "show", "7", "--journal", journal)
     assert code == 0
     head, before, after = text.split("\n\n", 1)[1].split("\n\n")
     said = dict(line.split(None, 1) for line in head.splitlines())
@@ -116,7 +116,7 @@ def test_show_says_everything(journal):
 
 def test_show_as_json_is_the_record(journal):
     """One line, as it is in the journal."""
-    code, text = run(log_command, "show", "2", "--journal", journal, "--format", "json")
+    code, text = run(log_group, "show", "2", "--journal", journal, "--format", "json")
     assert code == 0
     assert decode(text.encode()) == replace(OTHER, sequence=2)
 
@@ -126,10 +126,10 @@ def test_the_neighbours_are_of_the_same_container(tmp_path):
     successor = replace(WRITE, who=replace(WRITE.who, id="cc" * 32))
     with Journal(tmp_path) as opened:
         opened.append([WRITE, successor, OTHER, *[WRITE] * 5, OTHER])
-    _, text = run(log_command, "show", "1", "--journal", tmp_path)
+    _, text = run(log_group, "show", "1", "--journal", tmp_path)
     assert "before of this container\nnothing\n" in text
     assert text.count("mcp-01   ") == 3
-    _, text = run(log_command, "show", "2", "--journal", tmp_path)
+    _, text = run(log_group, "show", "2", "--journal", tmp_path)
     assert text.count("\nnothing\n") == 2
 
 
@@ -160,7 +160,7 @@ def test_a_notice_about_nobody_has_the_records_around_it(tmp_path):
     """What came before the policy was loaded, whoever did it."""
     with Journal(tmp_path) as opened:
         opened.append([WRITE, replace(NOTICE, fields={}), OTHER])
-    _, text = run(log_command, "show", "2", "--journal", tmp_path)
+    _, text = run(log_group, "show", "2", "--journal", tmp_path)
     assert "\nbefore\n" in text
     assert "\nafter\n" in text
     assert "nothing" not in text
@@ -168,19 +168,19 @@ def test_a_notice_about_nobody_has_the_records_around_it(tmp_path):
 
 def test_show_moves_no_cursor(journal):
     """A file name that holds an escape sequence."""
-    _, text = run(log_command, "show", "1", "--journal", journal)
+    _, text = run(log_group, "show", "1", "--journal", journal)
     assert all(line.isprintable() for line in text.split("\n"))
 
 
 def test_a_number_that_is_not_there_is_the_callers_mistake(journal, tmp_path):
     """So is a journal that is not there; a damaged one is a neighbour's failure."""
     with pytest.raises(UsageError, match="has no record 99"):
-        run(log_command, "show", "99", "--journal", journal)
+        run(log_group, "show", "99", "--journal", journal)
     with pytest.raises(UsageError, match="no journal at"):
-        run(log_command, "show", "1", "--journal", tmp_path / "x")
-    next(journal.iterdir()).write_bytes(b"rubbish\n")
+        run(log_group, "show", "1", "--journal", tmp_path / "x")
+    next(journal.glob("*.jsonl")).write_bytes(b"rubbish\n")
     with pytest.raises(EdgeError, match="not JSON"):
-        run(log_command, "show", "1", "--journal", journal)
+        run(log_group, "show", "1", "--journal", journal)
 
 
 def test_the_help_lists_what_log_can_do():
