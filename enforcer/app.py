@@ -68,7 +68,7 @@ class Agent:
         self._guard = EgressGuard(settings.pins)
         self._orders = OrdersFile(settings.state)
         self._scrape = Scrape(settings.listen, tls)
-        self._journal = JournalSink(journal := Journal(settings.journal))
+        self._journal = JournalSink(journal := Journal(settings.journal, settings.limits))
         self._recovered = journal.recovered
         self._supervisor = Supervisor()
         self._ready = False

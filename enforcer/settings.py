@@ -47,6 +47,23 @@ WATCH_S = 0.5
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How the journal is cut into segments, and what is kept of it: sizes in bytes, ages in seconds.
+
+    ``retain_size`` is of the whole directory, ``retain_age`` since a segment's last record.
+    """
+
+    segment_size: int = 64 << 20
+    segment_age: int = 86_400
+    retain_size: int = 4 << 30
+    retain_age: int = 90 * 86_400
+
+
+LIMITS = Limits()
+"""What ``run`` keeps unless it is told otherwise."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """The options of ``run``. ``mechanism`` forces one rung of the ladder ("" for the best); ``require_deny`` refuses less.
 
@@ -65,6 +82,7 @@ class Settings:
     require_deny: bool = False
     cgroup: str = ""
     docker: str = "unix:///var/run/docker.sock"
+    limits: Limits = LIMITS
 
     @property
     def own(self) -> dict[Path, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from enforcer.core.event import Event, Notice
 from enforcer.core.model import Hook, Mechanism, Verdict
 from enforcer.core.query import KINDS, Query
 from enforcer.core.timestamp import moment
+from enforcer.edges.index import may_hold
 from enforcer.edges.segments import read
 from enforcer.errors import UsageError
 
@@ -102,7 +103,12 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def found(journal: Path, query: Query) -> Iterator[Event | Notice]:
     """The records of a journal that are asked for, oldest first."""
-    return (item for item in read([journal]) if query.matches(item))
+    return (item for item in read([journal], skip=partial(_is_foreign, query)) if query.matches(item))
+
+
+def _is_foreign(query: Query, segment: Path) -> bool:
+    """Does the segment's index say that nothing in it is asked for? It knows containers by their names only."""
+    return not may_hold(segment, since=query.since, until=query.until, containers=query.names)
 
 
 def refuse_journal(path: Path, journal: Path) -> None:

@@ -27,7 +27,9 @@ COMMANDS = {
     "show": "enforcer.cli.log_show:show_command",
     "timeline": "enforcer.cli.log_pictures:timeline_command",
     "matrix": "enforcer.cli.log_pictures:matrix_command",
+    "verify": "enforcer.cli.log_verify:verify_command",
 }
+"""What else can be asked of the event log."""
 
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 _TIMELINE = (("TIME", 24), ("CONTAINER", 24), ("VERDICT", 8), ("BY", 10), ("RULE", 16), ("WHAT", 0))

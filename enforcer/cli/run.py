@@ -6,13 +6,15 @@ import gc
 import logging
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import click
 
 from enforcer import settings as defaults
+from enforcer.cli.quantity import AGE, SIZE
 from enforcer.core.model import Mode
-from enforcer.settings import Settings
+from enforcer.settings import Limits, Settings
 
 PATH = click.Path(path_type=Path)
 
@@ -43,6 +45,22 @@ def start_logging(level: int = logging.INFO) -> None:
     "--policy", type=PATH, default=defaults.POLICY, show_default=True, help="Policy file, or directory of them."
 )
 @click.option("--journal", type=PATH, default=defaults.JOURNAL, show_default=True, help="Directory of the event log.")
+@click.option(
+    "--segment-size",
+    type=SIZE,
+    default="64M",
+    show_default=True,
+    help="A file of the event log is complete at this size.",
+)
+@click.option("--segment-age", type=AGE, default="1d", show_default=True, help="And at this age.")
+@click.option(
+    "--retain-size",
+    type=SIZE,
+    default="4G",
+    show_default=True,
+    help="The oldest of the event log goes beyond this size.",
+)
+@click.option("--retain-age", type=AGE, default="90d", show_default=True, help="And at this age.")
 @click.option("--listen", default=defaults.LISTEN, show_default=True, help="Where Prometheus scrapes: ADDR:PORT.")
 @click.option("--mode", type=click.Choice(["enforce", "monitor"]), help="Override the policy's mode.")
 @click.option(
@@ -80,7 +98,9 @@ def run_command(**options: object) -> None:
     if bool(certificate) != bool(key) or (authority and not certificate):
         raise click.UsageError("--tls-cert and --tls-key go together, and --tls-client-ca needs both")
     mode = options.pop("mode")
+    limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits)})  # type: ignore[arg-type]  # the same
     settings = Settings(
+        limits=limits,
         mode=Mode[str(mode).upper()] if mode else None,
         mechanism=str(options.pop("mechanism") or ""),
         require_deny=options.pop("require") == "deny",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,8 @@ from enforcer.core.select import glob_match
 
 KINDS = ("file", "network", "notice")
 """What a record can be about: an access to data, a connection, or the agent itself."""
+
+_LIKE_ID = re.compile(r"[0-9a-f]*|.*[*?[].*", re.DOTALL)
 
 SHORT_ID = 12
 """How much of a container's id Docker shows."""
@@ -47,6 +50,11 @@ class Query:
             and (not self.objects or _any_match(self.objects, _targets(item)))
             and (not self._of_attempts or (isinstance(item, Event) and self._fits(item)))
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """``containers``, if they can only be names; empty where one of them may be an id, or match one."""
+        return () if any(_LIKE_ID.fullmatch(pattern) for pattern in self.containers) else self.containers
 
     @property
     def _of_attempts(self) -> bool:

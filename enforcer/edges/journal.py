@@ -1,78 +1,91 @@
 """The journal's writing side: ECS JSON Lines that only grow, committed batch by batch, held by one agent.
 
-A directory of segments ``events-<first sequence number, 20 digits>.jsonl``, whose names sort in the order of time.
-``flock`` on the directory keeps a second agent out. Losses are never silent: a torn end is cut when the journal is
-opened and told by ``recovered``; a batch that the disk refuses is refused whole, with ``EdgeError``.
+A directory of segments ``events-<first sequence number, 20 digits>.jsonl``, whose names sort in the order of time; those that
+are complete are sealed (``.zst``, ``enforcer.edges.seal``), and the oldest go (``enforcer.edges.retention``). ``flock`` on the
+directory keeps a second agent out. Losses are never silent: a torn end is cut when the journal is opened and told by ``recovered``;
+a batch that the disk refuses is refused whole, with ``EdgeError``. Batches are chained by hash (``enforcer.core.chain``).
 ``enforcer.edges.segments`` reads what this writes.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
-
+from enforcer.core.chain import ORIGIN, Link, closed
 from enforcer.core.event import Event, Notice
-from enforcer.edges.ecs import decode, encode
-from enforcer.edges.segments import first_sequence, segment_name, segments_of
+from enforcer.edges.appending import Appended, locked, opened
+from enforcer.edges.ecs import encode_all
+from enforcer.edges.keeper import Keeper
+from enforcer.edges.retention import expired, notice_of
+from enforcer.edges.segments import SEALED, segment_name, segments_of
+from enforcer.edges.tail import Tail, last_tail, tail_of
 from enforcer.errors import EdgeError, HostError
+from enforcer.settings import LIMITS, Limits
 
-_WINDOW = 64 << 10  # bytes first read from the end: a batch of a quiet host fits
-_LONGEST_TEAR = 16 << 20  # bytes without one good line that a torn batch can explain; beyond it, nothing is cut
-_FOREIGN_WRITERS = 0o022
+LOOK_NS = 60_000_000_000
+"""How often the limits are looked at, beside after each rotation."""
 
-
-@dataclass(frozen=True)
-class _Segment:
-    """The file that lines go to. ``end``: the offset after the last committed line."""
-
-    path: Path
-    fd: int
-    inode: tuple[int, int]
-    end: int
+JUMP_NS = 1_000_000_000
+"""A clock that goes back by more than this is put on record: adjustments are slower."""
 
 
 class Journal:
-    """One per directory, used by one thread.
+    """One per directory, used by one thread. ``clock`` is UTC in nanoseconds.
 
     ``recovered`` is the number of bytes that were cut from a torn end when the directory was last opened. Raises
     ``HostError`` if the directory cannot be made, written or trusted, or if another agent holds it.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, limits: Limits = LIMITS, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self._directory, self._limits, self._clock = directory, limits, clock
         self._lock = -1
-        self._segment: _Segment | None = None
-        self._committed: _Segment | None = None  # outlives a failure: what lies behind its end was never promised
+        self._segment: Appended | None = None
+        self._committed: Appended | None = None  # outlives a failure: what lies behind its end was never promised
+        self._keeper = Keeper(directory)
         self._last = 0
+        self._head, self._mark = ORIGIN, ""
+        self._now = self._looked = 0
+        self._trouble = ""
         self.recovered = 0
         self._open()
 
-    def append(self, batch: Sequence[Event | Notice]) -> int:
+    @property
+    def mark(self) -> str:
+        """What was last committed as a mark, by whichever agent wrote here; empty if nothing was."""
+        return self._mark
+
+    def append(self, batch: Sequence[Event | Notice], *, mark: str = "") -> int:
         """Write and sync ``batch`` in one write, numbered on from the last record; returns the last number given.
 
-        The numbers that the items carry are not looked at. Raises ``EdgeError`` if the disk refuses: then nothing of
-        the batch is in the journal, and the next call opens the directory again.
+        ``mark`` is any text of at most 4096 characters, committed with the batch; an empty one leaves the last as it is.
+        The numbers that the items carry are not looked at. What the journal has to say itself stands before the batch. Raises
+        ``EdgeError`` if the disk refuses: then nothing of the batch is in the journal, and the next call opens the directory again.
         """
         try:
             segment = self._segment or self._open()
-            lines = b"".join(encode(item, number) for number, item in enumerate(batch, start=self._last + 1))
-            _write(segment, lines)
+            if not batch:
+                return self._last
+            now = self._clock()
+            if segment.end and self._is_full(segment, now):
+                segment = self._rotate(now)
+            gone = self._gone(segment, now)
+            self._commit(segment, [*self._own_notices(gone, now), *batch], mark or self._mark)
         except (OSError, HostError) as e:
             self.close()
             raise EdgeError(f"the journal in {self._directory} cannot be written: {_why(e)}") from e
-        self._segment = self._committed = replace(segment, end=segment.end + len(lines))
-        self._last += len(batch)
+        if gone:
+            self._keeper.order(segment.path, gone)
+        self._now, self._trouble = now, self._keeper.trouble
         return self._last
 
-    def close(self) -> None:
-        """Let the directory go. Every batch is on the disk already."""
+    def close(self, *, settle: bool = False) -> None:
+        """Let the directory go. Every batch is on the disk already; ``settle``: every complete segment is sealed first."""
+        self._keeper.settle() if settle else self._keeper.stop()
         for fd in (self._segment.fd if self._segment else -1, self._lock):
             if fd >= 0:
                 os.close(fd)
@@ -84,14 +97,51 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _open(self) -> _Segment:
+    def _commit(self, segment: Appended, items: Sequence[Event | Notice], mark: str) -> None:
+        lines, head = closed(encode_all(items, self._last + 1), len(items), mark=mark, previous=self._head)
+        segment.write(lines)
+        self._segment = self._committed = replace(segment, end=segment.end + len(lines))
+        self._last += len(items)
+        self._head, self._mark = head, mark
+
+    def _is_full(self, segment: Appended, now: int) -> bool:
+        """Age is counted either way: a first record from a wrong clock's future must not keep its segment open for ever."""
+        return segment.end >= self._limits.segment_size or abs(now - segment.since) >= self._limits.segment_age * 1e9
+
+    def _rotate(self, now: int) -> Appended:
+        segment = self._hold(self._directory / segment_name(self._last + 1), now)
+        os.fsync(self._lock)  # the file's name is on the disk before the first line is promised to be
+        self._committed, self._looked = segment, 0
+        self._keeper.order(segment.path)
+        return segment
+
+    def _gone(self, segment: Appended, now: int) -> list[Path]:
+        """What is to be removed: looked for after a rotation, and every minute."""
+        if abs(now - self._looked) < LOOK_NS:
+            return []
+        self._looked = now
+        return expired(self._directory, segment.path, self._limits, now)
+
+    def _own_notices(self, gone: Sequence[Path], now: int) -> list[Notice]:
+        found = []
+        if now < self._now - JUMP_NS:
+            back = (self._now - now) // 1_000_000
+            text = f"the clock went back by {back / 1000:.3f} s: the order of the records is that of their numbers"
+            found.append(Notice(0, now, "clock-set-back", text, outcome="unknown", fields={"milliseconds": back}))
+        if self._keeper.trouble and self._keeper.trouble != self._trouble:
+            text = f"complete segments cannot be sealed or removed: {self._keeper.trouble}"
+            found.append(Notice(0, now, "journal-not-sealed", text, outcome="failure"))
+        if gone:
+            following = next(s for s in segments_of(self._directory) if s not in gone)
+            found.append(notice_of(gone, following, self._head, now))
+        return found
+
+    def _open(self) -> Appended:
+        now = self._clock()
         try:
-            self._lock = _locked(self._directory)
-            path = (segments_of(self._directory) or [self._directory / segment_name(self._last + 1)])[-1]
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-            self._segment = _Segment(path, fd, _inode(os.fstat(fd)), end=0)
-            os.fsync(self._lock)  # the file's name is on the disk before the first line is promised to be
-            return self._recover(self._segment)
+            self._lock = locked(self._directory)
+            segment, tail = self._newest(now)
+            os.fsync(self._lock)
         except OSError as e:
             self.close()
             raise HostError(
@@ -101,103 +151,44 @@ class Journal:
         except (HostError, EdgeError):
             self.close()
             raise
+        self._committed, self._last = segment, max(self._last, tail.last)
+        self._now, self._looked = max(self._now, tail.time_ns), 0
+        if tail.link:
+            self._head, self._mark = tail.link.sha256, tail.link.mark
+        self._keeper = Keeper(self._directory)
+        self._keeper.order(segment.path)
+        return segment
 
-    def _recover(self, segment: _Segment) -> _Segment:
-        size = os.fstat(segment.fd).st_size
-        known = self._committed
-        if known and (known.path, known.inode) == (segment.path, segment.inode) and known.end <= size:
-            end, last = known.end, self._last
+    def _newest(self, now: int) -> tuple[Appended, Tail]:
+        """The segment that lines go to, cut where what was committed ends, and the tail of the journal."""
+        segments = segments_of(self._directory)
+        if segments and not segments[-1].name.endswith(SEALED):
+            segment = self._hold(segments[-1], now, new=False)
+            tail = self._tail(segment)
+            self.recovered = segment.cut(tail.end)
+            if tail.link or not tail.end:
+                before = None if tail.link or not segments[1:] else last_tail(segments[-2]).link
+                self._segment = replace(segment, end=tail.end)
+                return self._segment, replace(tail, link=tail.link or before)
         else:
-            end, last = _last_record(segment, size)
-        if end < size:
-            os.ftruncate(segment.fd, end)
-            os.fdatasync(segment.fd)
-        self.recovered = size - end
-        self._last = max(self._last, last)
-        self._segment = self._committed = replace(segment, end=end)
-        return self._segment
+            tail, self.recovered = last_tail(segments[-1]) if segments else Tail(0, self._last), 0
+        # what is there is complete, or by a version that wrote no chain: ours begins in a segment of its own
+        return self._hold(self._directory / segment_name(max(tail.last, self._last) + 1), now), tail
 
+    def _tail(self, segment: Appended) -> Tail:
+        known = self._committed
+        same = known is not None and (known.path, known.inode) == (segment.path, segment.inode)
+        if not known or not same or known.end > os.fstat(segment.fd).st_size:
+            return tail_of(segment.path, segment.fd)
+        return Tail(known.end, self._last, link=Link(0, self._mark, ORIGIN, self._head))
 
-def _locked(directory: Path) -> int:
-    """The directory's descriptor, locked. It is made if it is missing; one that others may write to is refused."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(fd).st_mode & _FOREIGN_WRITERS:
-            raise HostError(f"others than its owner may write to the journal directory {directory}: chmod 0700 it")
-    except BlockingIOError as e:
-        os.close(fd)
-        raise HostError(
-            f"another agent writes to the journal directory {directory}: stop it, or name another with --journal"
-        ) from e
-    except (OSError, HostError):
-        os.close(fd)
-        raise
-    return fd
-
-
-def _write(segment: _Segment, lines: bytes) -> None:
-    """All of ``lines`` to the disk, or none: a short write is taken back."""
-    if _inode(os.stat(segment.path)) != segment.inode:
-        raise FileNotFoundError(f"{segment.path.name} was replaced by another file")
-    try:
-        rest = memoryview(lines)
-        while rest:
-            rest = rest[os.write(segment.fd, rest) :]
-        os.fdatasync(segment.fd)
-    except OSError:
-        with suppress(OSError):  # where even this fails, the next open cuts at the committed end
-            os.ftruncate(segment.fd, segment.end)
-        raise
-
-
-def _last_record(segment: _Segment, size: int) -> tuple[int, int]:
-    """Where the last whole line ends, and its number. Without one: the start, and the number before the name's."""
-    window = _WINDOW
-    while True:
-        start = max(0, size - window)
-        data = os.pread(segment.fd, size - start, start)
-        end = _last_json_end(data, whole=start == 0)
-        if end is not None:
-            return start + end, _sequence_of(segment.path, data[data.rfind(b"\n", 0, end - 1) + 1 : end])
-        if start == 0:
-            return 0, first_sequence(segment.path) - 1
-        if window >= _LONGEST_TEAR:
-            raise HostError(f"the last {window >> 20} MiB of {segment.path} hold no record: move the file away")
-        window *= 4
-
-
-def _last_json_end(data: bytes, *, whole: bool) -> int | None:
-    """The offset after the last line that is JSON. Unless ``whole``, the first line may lack its beginning."""
-    end = data.rfind(b"\n")
-    while end >= 0:
-        begin = data.rfind(b"\n", 0, end)
-        if begin < 0 and not whole:
-            return None
-        if _is_json(data[begin + 1 : end]):
-            return end + 1
-        end = begin
-    return None
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        msgspec.json.decode(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _sequence_of(path: Path, line: bytes) -> int:
-    try:
-        return decode(line).sequence
-    except EdgeError as e:
-        raise HostError(f"the last record of {path} is not this agent's: {e}; move the file away") from e
-
-
-def _inode(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+    def _hold(self, path: Path, now: int, *, new: bool = True) -> Appended:
+        """From now on lines go to ``path``."""
+        segment = opened(path, now_ns=now, new=new)
+        if self._segment:
+            os.close(self._segment.fd)
+        self._segment = segment
+        return segment
 
 
 def _why(error: Exception) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Process, Who
 from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.core.words import escape, unescape
 from enforcer.edges.ecs import decode, encode, from_ecs, to_ecs
+from enforcer.edges.ecs_writing import line_of
 from enforcer.errors import EdgeError
 
 U32 = st.integers(0, 2**32 - 1)
@@ -46,13 +50,31 @@ CONNECTS = st.builds(
     peer=TEXT,
     host=st.booleans(),
 )
+UNADDRESSED = st.builds(
+    NetAttempt,
+    address=st.just(""),
+    port=st.just(0),
+    protocol=st.integers(0, 255),
+    network=TEXT,
+    external=st.booleans(),
+    socket=st.sampled_from(["raw", "packet"]),
+)
+QUESTIONS = st.builds(
+    NetAttempt,
+    address=st.just("127.0.0.11"),
+    port=st.just(53),
+    protocol=st.just(17),
+    network=TEXT,
+    resolver=st.just(True),
+    name=TEXT,
+)
 EVENTS = st.builds(
     Event,
     sequence=U64,
     time_ns=TIMES,
     who=WHO,
     process=st.builds(Process, pid=U32, tid=U32, uid=U32, name=TEXT),
-    attempt=FILES | CONNECTS,
+    attempt=FILES | CONNECTS | UNADDRESSED | QUESTIONS,
     asked=ACCESS,
     granted=ACCESS,
     mode=st.sampled_from(Mode),
@@ -64,6 +86,7 @@ EVENTS = st.builds(
     rule=TEXTS,
     count=st.integers(1, 2**63),
     errno=st.integers(0, 4095),
+    first_ns=st.just(0) | TIMES,
 )
 NOTICES = st.builds(
     Notice,
@@ -115,6 +138,52 @@ def test_a_line_survives_any_json_parser(item):
     assert decode(json.dumps(json.loads(line)).encode()) == item
 
 
+@settings(deadline=None)  # four lines, each written both ways
+@given(event=EVENTS, other=EVENTS, sequence=U64)
+def test_the_fast_way_writes_what_the_document_says(event, other, sequence):
+    """Lines made of templates are those of the declared document, byte for byte, whether the template is new or was there."""
+    again = replace(
+        event,
+        time_ns=other.time_ns,
+        process=other.process,
+        count=other.count,
+        first_ns=other.first_ns,
+        attempt=moved(event.attempt, other.attempt),
+    )
+    for item in (event, again, other, event):
+        assert encode(item, sequence) == msgspec.json.encode(line_of(item, sequence)) + b"\n"
+
+
+def moved(attempt, other):
+    """The attempt with what varies taken from another one."""
+    if isinstance(attempt, FileAttempt) and isinstance(other, FileAttempt):
+        return replace(attempt, path=other.path, inode=other.inode, device=other.device)
+    if isinstance(attempt, NetAttempt) and isinstance(other, NetAttempt):
+        return replace(attempt, address=other.address, port=other.port, name=other.name)
+    return attempt
+
+
+def test_a_container_cannot_write_a_template():
+    """Percent signs, format specifiers and text that looks like a slot are text."""
+    for name in ("%s", "%%", "%(x)s", "{0}", "100%"):
+        event = replace(SAMPLE, who=replace(SAMPLE.who, name=name), process=replace(SAMPLE.process, name=name))
+        assert decode(encode(event, 7)) == event
+
+
+def test_labels_are_part_of_the_container():
+    """Two containers that differ only in their labels, which no key holds, are told apart."""
+    for labels in ({"a": "1"}, {"a": "2"}, {}, {"a": "1"}):
+        event = replace(SAMPLE, who=replace(SAMPLE.who, labels=labels))
+        assert decode(encode(event, 7)) == event
+
+
+def test_templates_have_a_bound():
+    """More kinds of attempt than are kept are written all the same."""
+    for generation in range(5000):
+        event = replace(SAMPLE, generation=generation)
+        assert decode(encode(event, 7)) == event
+
+
 @given(item=EVENTS | NOTICES)
 def test_no_line_can_move_a_cursor(item):
     """No control character, bidirectional control, line separator or lone surrogate is in any string of a document."""
@@ -157,6 +226,36 @@ def test_the_fields_are_where_ecs_has_them():
     assert (document["enforcer"]["verdict"], document["enforcer"]["access"]) == ("denied", ["write"])
 
 
+def test_timesketch_finds_what_it_wants():
+    """``datetime`` is the same instant as ``@timestamp``, and the description tells attempts from notices."""
+    attempt, notice = to_ecs(SAMPLE), to_ecs(Notice(1, SAMPLE.time_ns, "started", "the agent started"))
+    assert attempt["datetime"] == attempt["@timestamp"] == notice["datetime"]
+    assert (attempt["timestamp_desc"], notice["timestamp_desc"]) == ("Access attempt", "Enforcer notice")
+
+
+def test_several_attempts_say_when_they_began():
+    """``event.start`` and ``event.end`` enclose identical attempts; a single one has neither."""
+    first = SAMPLE.time_ns - 5_000_000_000
+    event = to_ecs(replace(SAMPLE, first_ns=first))["event"]
+    assert (event["start"], event["end"]) == ("2025-11-18T01:59:55.000000001Z", "2025-11-18T02:00:00.000000001Z")
+    assert {"start", "end"}.isdisjoint(to_ecs(SAMPLE)["event"])
+
+
+@pytest.mark.parametrize("name", ["attempt", "notice"])
+def test_a_line_of_schema_1_is_read(name):
+    """What the first version wrote, recorded as it was, is still understood."""
+    line = (Path(__file__).parent / "recorded" / f"journal-1-{name}.jsonl").read_bytes()
+    assert json.loads(line)["enforcer"]["schema"] == 1
+    assert decode(line) == (SAMPLE if name == "attempt" else Notice(7, SAMPLE.time_ns, "started", "the agent started"))
+
+
+def test_a_line_of_schema_1_that_is_damaged_is_refused():
+    """The older schema is no way round the checks."""
+    line = (Path(__file__).parent / "recorded" / "journal-1-attempt.jsonl").read_bytes()
+    with pytest.raises(EdgeError, match="not a record of schema 1"):
+        decode(line.replace(b'"pid":31', b'"pid":"x"'))
+
+
 def test_a_connection_names_its_destination():
     """IPv6 destinations, transport and the network that would have been left are in their ECS fields."""
     attempt = NetAttempt("2001:db8::1", 443, 6, network="mcp-internal", external=True)
@@ -188,7 +287,7 @@ def changed(path, value):
         (b"\xff\xfe", "not JSON"),
         (b"\0" * 64, "not JSON"),
         (b'{"a":' + b"[" * 100_000, "not JSON"),
-        (changed("enforcer/schema", 2), "schema 2 is unknown"),
+        (changed("enforcer/schema", 3), "schema 3 is unknown"),
         (changed("enforcer/verdict", "maybe"), "'maybe' is none of allowed, observed, denied, killed"),
         (changed("enforcer/access", ["read", "fly"]), "'fly' is none of"),
         (changed("event/module", "auditd"), "module"),

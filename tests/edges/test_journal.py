@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 
 import pytest
@@ -22,9 +23,10 @@ from enforcer.edges.segments import follow, read
 from enforcer.errors import EdgeError, HostError, UsageError
 from enforcer.sinks.journal import JournalSink
 
+NOW = time.time_ns()  # a segment whose first record is older than a day gets no more
 EVENT = Event(
     sequence=0,
-    time_ns=1_763_431_200_000_000_001,
+    time_ns=NOW,
     who=Who(id="ab" * 32, name="mcp-01"),
     process=Process(pid=31, tid=32, uid=1001, name="cat"),
     attempt=FileAttempt(ObjectId(Kind.VOLUME, "mcp-02-data"), "a", inode=5, device=6),
@@ -38,7 +40,7 @@ EVENT = Event(
     policy="cd" * 32,
     count=3,
 )
-NOTICE = Notice(sequence=0, time_ns=1_763_431_200_000_000_000, action="started", message="the agent started")
+NOTICE = Notice(sequence=0, time_ns=NOW, action="started", message="the agent started")
 
 
 def written(directory, *batches):
@@ -68,6 +70,23 @@ def test_numbers_go_on_after_a_restart(tmp_path):
     written(tmp_path / "log", [EVENT, EVENT])
     written(tmp_path / "log", [EVENT])
     assert sequences(tmp_path / "log") == [1, 2, 3]
+
+
+def test_a_mark_is_committed_with_its_batch(tmp_path):
+    """The next run finds the mark of the last committed batch; a batch without one leaves it, a torn one has none."""
+    with Journal(tmp_path / "log") as journal:
+        assert journal.mark == ""
+        journal.append([EVENT], mark="ring 17")
+        journal.append([NOTICE])
+        assert journal.mark == "ring 17"
+        journal.append([EVENT], mark='ring "18"')
+        assert journal.mark == 'ring "18"'
+    segment = next((tmp_path / "log").iterdir())
+    with Journal(tmp_path / "log") as journal:
+        assert journal.mark == 'ring "18"'
+    segment.write_bytes(segment.read_bytes()[:-1])
+    with Journal(tmp_path / "log") as journal:
+        assert journal.mark == "ring 17"
 
 
 def test_only_the_owner_may_read_it(tmp_path):
