@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from enforcer.cli.filters import journal_option
-from enforcer.cli.log import document, timeline
+from enforcer.cli.log import timeline
 from enforcer.cli.render import emit, format_option
 from enforcer.core.event import Event, Notice
 from enforcer.core.query import containers_of
 from enforcer.core.told import told
 from enforcer.core.words import escape
-from enforcer.edges.segments import first_sequence, read, segments_of
+from enforcer.edges.segments import blocks, first_sequence, read, segments_of
 from enforcer.errors import UsageError
 
 AROUND = 3
@@ -40,13 +40,13 @@ class Found:
 def show_command(*, sequence: int, journal: Path, format_: str) -> None:
     """Show the record number SEQ with everything that is known of it, and what the same container did before and after.
 
-    The number is event.sequence in `log --format json`. --format json prints the record as `log` does.
+    The number is event.sequence in `log --format json`. --format json prints its line as it is.
 
     Exit status: 0; 2 no such record or journal; 4 the journal cannot be read.
     """
     shown = find(journal, sequence)
     if format_ == "json":
-        emit([document(shown.item)])
+        emit([line_of(shown)])
         return
     before, after = neighbours(journal, shown)
     facts = [*told(shown.item), ("journal", f"{escape(str(shown.segment))}:{shown.line}")]
@@ -66,6 +66,12 @@ def find(journal: Path, sequence: int) -> Found:
     raise UsageError(
         f"{journal} has no record {sequence}: `enforcer log --format json` shows the numbers that there are"
     )
+
+
+def line_of(found: Found) -> str:
+    """The record as it stands in the journal, with what chains it to others."""
+    lines = (line for block in blocks(found.segment) for line in block.split(b"\n")[:-1])
+    return next(islice(lines, found.line - 1, None)).decode()
 
 
 def neighbours(journal: Path, found: Found) -> tuple[list[Event | Notice], list[Event | Notice]]:

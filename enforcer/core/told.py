@@ -51,8 +51,14 @@ PUNISHED = "killed after the fact: the process died, but what it had asked for m
 ONLY_SEEN = "only observed: it went through"
 
 _REFUSED_ELSEWHERE = "prevented by the mount or the file's mode, not by the enforcer, which saw and counted it"
-_SWEPT = "found after it was made; the connection was cut, and what was sent before is gone"
+_SWEPT = "found after the fact: it was cut, and what had gone through before is gone"
 _PACKETS = "prevented by the host's packet filter: the packets were dropped"
+_BEFORE_MORE = {
+    Hook.EXEC: "killed before the program's first instruction",
+    Hook.IO_URING: "killed when it made the ring: nothing was opened by it",
+}
+"""Where death comes in time, though after the call."""
+
 _SEEN_BY = {
     Mechanism.AUDIT: "by the kernel's audit, which can only watch",
     Mechanism.SWEEP: "when the agent looked at what was open already, and nothing could be cut",
@@ -65,10 +71,10 @@ def effect(event: Event) -> str:
     if event.verdict is Verdict.ALLOWED:
         return "allowed: it went through, as the policy wants"
     if event.verdict is Verdict.KILLED:
-        return PUNISHED
+        return _BEFORE_MORE.get(event.hook, PUNISHED)
     if event.verdict is Verdict.OBSERVED:
         cause = (
-            "in monitor mode" if event.mode is Mode.MONITOR else _SEEN_BY.get(event.mechanism, "not held by this host")
+            "in monitor mode" if event.mode is Mode.MONITOR else _SEEN_BY.get(event.mechanism, "which is all that this host could do")
         )
         return f"{ONLY_SEEN}, {cause}"
     special = {Mechanism.MOUNT: _REFUSED_ELSEWHERE, Mechanism.SWEEP: _SWEPT, Mechanism.NFT: _PACKETS}
@@ -112,7 +118,8 @@ def _who(event: Event) -> Iterator[Fact]:
     yield "labels", _list(f"{key}={value}" for key, value in sorted(who.labels.items()))
     yield "networks", _list(f"{n} (internal)" if n in who.internal else n for n in who.networks)
     thread = f", thread {process.tid}" if process.tid != process.pid else ""
-    yield "process", f"{escape(process.name)}, pid {process.pid} on the host{thread}, uid {process.uid}"
+    who_it_was = f"{escape(process.name)}, pid {process.pid} on the host{thread}, uid {process.uid}"
+    yield "process", who_it_was if process.name or process.pid else ""
 
 
 def _attempted(attempt: FileAttempt | NetAttempt) -> Iterator[Fact]:

@@ -87,6 +87,19 @@ def test_a_notice_is_told_with_its_own_facts():
     assert (said["container"], said["n"]) == ("mcp-03", "3")
 
 
+def test_death_may_come_in_time():
+    """A program that is killed before its first instruction has done nothing; a reader may have read."""
+    killed = replace(WRITE, verdict=Verdict.KILLED, mechanism=Mechanism.TRACEPOINT)
+    assert effect(replace(killed, hook=Hook.EXEC)) == "killed before the program's first instruction"
+    assert effect(killed) == PUNISHED
+
+
+def test_nobody_in_particular():
+    """What was noted for a container as a whole has no process."""
+    nobody = replace(WRITE, process=replace(WRITE.process, pid=0, tid=0, name=""))
+    assert "process" not in dict(told(nobody))
+
+
 @given(item=EVENTS | NOTICES)
 def test_no_control_character_is_told(item):
     """Whatever names were chosen."""
