@@ -22,7 +22,7 @@ from enforcer.edges.appending import Appended, locked, opened
 from enforcer.edges.ecs import encode_all
 from enforcer.edges.keeper import Keeper
 from enforcer.edges.retention import expired, notice_of
-from enforcer.edges.segments import SEALED, segment_name, segments_of
+from enforcer.edges.segments import SEALED, first_sequence, segment_name, segments_of
 from enforcer.edges.tail import Tail, last_tail, tail_of
 from enforcer.errors import EdgeError, HostError
 from enforcer.settings import LIMITS, Limits
@@ -49,7 +49,7 @@ class Journal:
         self._keeper = Keeper(directory)
         self._last = 0
         self._head, self._mark = ORIGIN, ""
-        self._now = self._looked = 0
+        self._now = self._looked = self._gone_through = 0
         self._trouble = ""
         self.recovered = 0
         self._open()
@@ -73,14 +73,15 @@ class Journal:
             now = self._clock()
             if segment.end and self._is_full(segment, now):
                 segment = self._rotate(now)
-            gone = self._gone(segment, now)
-            self._commit(segment, [*self._own_notices(gone, now), *batch], mark or self._mark)
+            gone, trouble = self._gone(now), self._keeper.trouble
+            self._commit(segment, [*self._own_notices(gone, trouble, now), *batch], mark or self._mark)
         except (OSError, HostError) as e:
             self.close()
             raise EdgeError(f"the journal in {self._directory} cannot be written: {_why(e)}") from e
         if gone:
             self._keeper.order(segment.path, gone)
-        self._now, self._trouble = now, self._keeper.trouble
+            self._gone_through = first_sequence(gone[-1])
+        self._now, self._trouble = now, trouble
         return self._last
 
     def close(self, *, settle: bool = False) -> None:
@@ -115,24 +116,28 @@ class Journal:
         self._keeper.order(segment.path)
         return segment
 
-    def _gone(self, segment: Appended, now: int) -> list[Path]:
+    def _gone(self, now: int) -> list[Path]:
         """What is to be removed: looked for after a rotation, and every minute."""
         if abs(now - self._looked) < LOOK_NS:
             return []
         self._looked = now
-        return expired(self._directory, segment.path, self._limits, now)
+        return expired(self._kept(), self._limits, now)
 
-    def _own_notices(self, gone: Sequence[Path], now: int) -> list[Notice]:
+    def _kept(self) -> list[Path]:
+        """The segments but for those that the keeper was told to remove."""
+        return [segment for segment in segments_of(self._directory) if first_sequence(segment) > self._gone_through]
+
+    def _own_notices(self, gone: Sequence[Path], trouble: str, now: int) -> list[Notice]:
         found = []
         if now < self._now - JUMP_NS:
             back = (self._now - now) // 1_000_000
             text = f"the clock went back by {back / 1000:.3f} s: the order of the records is that of their numbers"
             found.append(Notice(0, now, "clock-set-back", text, outcome="unknown", fields={"milliseconds": back}))
-        if self._keeper.trouble and self._keeper.trouble != self._trouble:
-            text = f"complete segments cannot be sealed or removed: {self._keeper.trouble}"
+        if trouble and trouble != self._trouble:
+            text = f"complete segments cannot be sealed or removed: {trouble}"
             found.append(Notice(0, now, "journal-not-sealed", text, outcome="failure"))
         if gone:
-            following = next(s for s in segments_of(self._directory) if s not in gone)
+            following = next(segment for segment in self._kept() if segment not in gone)
             found.append(notice_of(gone, following, self._head, now))
         return found
 
@@ -155,7 +160,7 @@ class Journal:
         self._now, self._looked = max(self._now, tail.time_ns), 0
         if tail.link:
             self._head, self._mark = tail.link.sha256, tail.link.mark
-        self._keeper = Keeper(self._directory)
+        self._keeper, self._gone_through = Keeper(self._directory), 0
         self._keeper.order(segment.path)
         return segment
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from enforcer.core.chain import link_of
 from enforcer.core.event import Notice
 from enforcer.core.verification import REMOVED
 from enforcer.edges.index import index_path
-from enforcer.edges.segments import blocks, first_sequence, segments_of
+from enforcer.edges.segments import blocks, first_sequence, plain, sealed
 from enforcer.settings import Limits
 
 
-def expired(directory: Path, current: Path, limits: Limits, now_ns: int) -> list[Path]:
-    """The segments that are to be removed; never the ``current`` one. Raises ``OSError``, ``EdgeError``."""
-    segments = [segment for segment in segments_of(directory) if segment != current]
-    sizes = {segment: _size(segment) for segment in segments}
-    total = sum(sizes.values()) + _size(current)
-    found = []
-    for segment in segments:
-        age_s = (now_ns - segment.stat().st_mtime_ns) / 1e9
-        if total <= limits.retain_size and age_s <= limits.retain_age:
+def expired(segments: Sequence[Path], limits: Limits, now_ns: int) -> list[Path]:
+    """Which of the ``segments`` are to be removed; never the last one. Raises ``OSError``."""
+    files = {segment: _files(segment) for segment in segments}
+    total = sum(status.st_size for found in files.values() for status in found)
+    gone = []
+    for segment in segments[:-1]:
+        newest = max((status.st_mtime_ns for status in files[segment][:1]), default=now_ns)
+        if total <= limits.retain_size and now_ns - newest <= limits.retain_age * 1e9:
             break
-        found.append(segment)
-        total -= sizes[segment]
-    return found
+        gone.append(segment)
+        total -= sum(status.st_size for status in files[segment])
+    return gone
 
 
 def notice_of(gone: Sequence[Path], following: Path, head: str, now_ns: int) -> Notice:
@@ -38,7 +39,7 @@ def notice_of(gone: Sequence[Path], following: Path, head: str, now_ns: int) -> 
         "through": through,
         "sha256": _digest_before(following) or head,
         "segments": len(gone),
-        "bytes": sum(_size(segment) for segment in gone),
+        "bytes": sum(status.st_size for segment in gone for status in _files(segment)),
     }
     message = f"the records {fields['from']} to {through} are removed, as the limits of the journal say"
     return Notice(0, now_ns, REMOVED, message, fields=fields)
@@ -54,6 +55,10 @@ def _digest_before(segment: Path) -> str:
     return ""
 
 
-def _size(segment: Path) -> int:
-    index = index_path(segment)
-    return (segment.stat().st_size if segment.exists() else 0) + (index.stat().st_size if index.exists() else 0)
+def _files(segment: Path) -> list[os.stat_result]:
+    """The segment, in the form that it is in now, and its index: the keeper may be about to change either."""
+    found = []
+    for path in (sealed(segment), plain(segment), index_path(segment)):
+        with suppress(FileNotFoundError):
+            found.append(path.stat())
+    return found

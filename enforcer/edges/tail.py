@@ -34,8 +34,8 @@ class Tail:
 
 
 def tail_of(path: Path, fd: int) -> Tail:
-    """The tail of a plain segment. A batch is committed as a whole; one that is not as it was written, and holds what is no
-    JSON, was torn. Raises ``HostError`` if what stands there cannot have been left by this agent: it is not to be cut.
+    """The tail of a plain segment. A batch is committed as a whole; one with blocks that never reached the disk was torn.
+    Raises ``HostError`` if what stands there cannot have been left by this agent: it is not to be cut.
     """
     size, window = os.fstat(fd).st_size, _WINDOW
     while True:
@@ -98,8 +98,8 @@ def _backwards(data: bytes, *, whole: bool) -> Iterator[tuple[int, bytes]]:
 
 
 def _torn(batch: bytes, link: Link) -> bool:
-    """A batch whose blocks reached the disk in another order. One that is all JSON was changed by somebody: that stays."""
-    return digest_of(batch, link) != link.sha256 and not all(_is_json(line) for line in batch.split(b"\n")[:-1])
+    """Blocks that never reached the disk are zeros, which no line holds. What has none was changed by somebody: that stays."""
+    return b"\0" in batch and digest_of(batch, link) != link.sha256
 
 
 def _is_json(line: bytes) -> bool:
