@@ -53,6 +53,7 @@ ONLY_SEEN = "only observed: it went through"
 _REFUSED_ELSEWHERE = "prevented by the mount or the file's mode, not by the enforcer, which saw and counted it"
 _SWEPT = "found after the fact: it was cut, and what had gone through before is gone"
 _PACKETS = "prevented by the host's packet filter: the packets were dropped"
+_NO_MORE = "which is all that this host could do"
 _BEFORE_MORE = {
     Hook.EXEC: "killed before the program's first instruction",
     Hook.IO_URING: "killed when it made the ring: nothing was opened by it",
@@ -73,9 +74,7 @@ def effect(event: Event) -> str:
     if event.verdict is Verdict.KILLED:
         return _BEFORE_MORE.get(event.hook, PUNISHED)
     if event.verdict is Verdict.OBSERVED:
-        cause = (
-            "in monitor mode" if event.mode is Mode.MONITOR else _SEEN_BY.get(event.mechanism, "which is all that this host could do")
-        )
+        cause = "in monitor mode" if event.mode is Mode.MONITOR else _SEEN_BY.get(event.mechanism, _NO_MORE)
         return f"{ONLY_SEEN}, {cause}"
     special = {Mechanism.MOUNT: _REFUSED_ELSEWHERE, Mechanism.SWEEP: _SWEPT, Mechanism.NFT: _PACKETS}
     return special.get(event.mechanism, PREVENTED)

@@ -66,7 +66,7 @@ def test_a_destination_is_placed():
             Mode.ENFORCE,
             "prevented by the mount or the file's mode, not by the enforcer",
         ),
-        (Verdict.DENIED, Mechanism.SWEEP, Mode.ENFORCE, "found after it was made"),
+        (Verdict.DENIED, Mechanism.SWEEP, Mode.ENFORCE, "found after the fact"),
         (Verdict.DENIED, Mechanism.NFT, Mode.ENFORCE, "prevented by the host's packet filter"),
         (Verdict.KILLED, Mechanism.TRACEPOINT, Mode.ENFORCE, PUNISHED),
         (Verdict.OBSERVED, Mechanism.LSM, Mode.MONITOR, f"{ONLY_SEEN}, in monitor mode"),
