@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from enforcer.edges import ecs
 from tests.hanging import host_state
+from tests.lines import check_line
 
 ALL_OR_NOTHING = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "ENFORCER_NO_SKIP"))
 _FIRST_FAILURES = iter([True] * 3)
@@ -37,6 +39,21 @@ def _counted(report):
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = "failed", f"{REFUSAL}{why}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _every_line_is_held_to_the_schema():
+    """Whatever this process writes into a journal, or prints as it stands there; an agent's are held to it by its own helper."""
+    written = ecs._text_of
+
+    def text_of(item, sequence):
+        text = written(item, sequence)
+        check_line(text)
+        return text
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ecs, "_text_of", text_of)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ COMMANDS = {
     "timeline": "enforcer.cli.log_pictures:timeline_command",
     "matrix": "enforcer.cli.log_pictures:matrix_command",
     "verify": "enforcer.cli.log_verify:verify_command",
+    "schema": "enforcer.cli.log_schema:schema_command",
 }
 """What else can be asked of the event log."""
 

@@ -10,14 +10,32 @@ what many attempts have in common, and ``enforcer.chain``, if there is one, ends
 
 from __future__ import annotations
 
-from typing import Literal
+from enum import Enum, Flag
+from typing import Annotated, Literal
 
 import msgspec
 
-from enforcer.core.model import Kind
+from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, Verdict
 
 SCHEMA: Literal[2] = 2
 """Raised when a line's meaning changes. A reader refuses a schema that it does not know."""
+
+
+def _words(members: type[Enum]) -> msgspec.Meta:
+    """For the JSON Schema only, as all of these: reading tells by itself what is none of them, in words of our own."""
+    return msgspec.Meta(
+        extra_json_schema={"enum": [str(m.name).lower() for m in members if m.value or not issubclass(members, Flag)]}
+    )
+
+
+AccessWord = Annotated[str, _words(Access)]
+ModeWord = Annotated[str, _words(Mode)]
+VerdictWord = Annotated[str, _words(Verdict)]
+MechanismWord = Annotated[str, _words(Mechanism)]
+HookWord = Annotated[str, _words(Hook)]
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+Digest = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"})]
+Decimal = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[0-9]{1,20}$"})]
 
 
 class _Section(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -34,8 +52,8 @@ class EventSection(_Section, frozen=True, kw_only=True):
     """``event.*``, common to both kinds of line; ``dataset`` tells them apart. ``start`` and ``end`` of several attempts."""
 
     sequence: int
-    start: str | None = None
-    end: str | None = None
+    start: Time | None = None
+    end: Time | None = None
     kind: str
     category: tuple[str, ...]
     type: tuple[str, ...]
@@ -88,15 +106,15 @@ class ProcessSection(_Section, frozen=True, kw_only=True):
 class UserSection(_Section, frozen=True, kw_only=True):
     """``user.*``; the uid in decimal, a keyword in ECS."""
 
-    id: str
+    id: Decimal
 
 
 class FileSection(_Section, frozen=True, kw_only=True):
     """``file.*``; ``path`` is relative to the object's root. Numbers in decimal: JSON readers lose bits over 2**53."""
 
     path: str
-    inode: str
-    device: str
+    inode: Decimal
+    device: Decimal
 
 
 class DestinationSection(_Section, frozen=True, kw_only=True):
@@ -111,7 +129,7 @@ class NetworkSection(_Section, frozen=True, kw_only=True):
     """``network.*``; ``name`` is the Docker network, ``iana_number`` the protocol's."""
 
     transport: str
-    iana_number: str
+    iana_number: Decimal
     type: str = ""
     name: str = ""
 
@@ -151,20 +169,20 @@ class ChainSection(msgspec.Struct, frozen=True):
 
     records: int
     mark: str
-    previous: str
-    sha256: str
+    previous: Digest
+    sha256: Digest
 
 
 class AttemptSection(_Section, frozen=True, kw_only=True):
     """``enforcer.*`` of an attempt."""
 
     schema: Literal[2]
-    access: tuple[str, ...]
-    granted: tuple[str, ...]
-    mode: str
-    verdict: str
-    mechanism: str
-    hook: str
+    access: tuple[AccessWord, ...]
+    granted: tuple[AccessWord, ...]
+    mode: ModeWord
+    verdict: VerdictWord
+    mechanism: MechanismWord
+    hook: HookWord
     generation: int
     policy: str
     errno: int = 0
@@ -191,8 +209,8 @@ class NoticeSection(_Section, frozen=True, kw_only=True):
 class AttemptLine(_Section, frozen=True, kw_only=True):
     """A journal line that holds an ``Event``."""
 
-    timestamp: str = msgspec.field(name="@timestamp")
-    datetime: str
+    timestamp: Time = msgspec.field(name="@timestamp")
+    datetime: Time
     message: str
     event: AttemptEventSection
     process: ProcessSection
@@ -211,8 +229,8 @@ class AttemptLine(_Section, frozen=True, kw_only=True):
 class NoticeLine(_Section, frozen=True, kw_only=True):
     """A journal line that holds a ``Notice``."""
 
-    timestamp: str = msgspec.field(name="@timestamp")
-    datetime: str
+    timestamp: Time = msgspec.field(name="@timestamp")
+    datetime: Time
     message: str
     event: NoticeEventSection
     timestamp_desc: Literal["Enforcer notice"]

@@ -161,7 +161,8 @@ class Journal:
         if tail.link:
             self._head, self._mark = tail.link.sha256, tail.link.mark
         self._keeper, self._gone_through = Keeper(self._directory), 0
-        self._keeper.order(segment.path)
+        if first_sequence(segment.path) > 1:
+            self._keeper.order(segment.path)  # what the last run left to be done
         return segment
 
     def _newest(self, now: int) -> tuple[Appended, Tail]:

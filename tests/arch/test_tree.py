@@ -61,3 +61,11 @@ def test_every_module_is_in_the_wheel_and_nothing_else_is(wheel):
     """The packages of the enforcer; no tests, no demo."""
     modules = {str(p.relative_to(ROOT)) for p in tracked("enforcer/*.py")}
     assert modules == {name for name in wheel if name.endswith(".py")}
+
+
+def test_the_schema_of_the_journal_is_in_the_wheel(wheel):
+    """Readers of the event log find it beside the code that writes it."""
+    assert {str(p.relative_to(ROOT)) for p in tracked("enforcer/schemas/*.json")} == {
+        name for name in wheel if name.endswith(".json")
+    }
+    assert "enforcer/schemas/event-2.json" in wheel

@@ -21,6 +21,7 @@ from enforcer.edges.control import ask
 from enforcer.edges.segments import read
 from enforcer.errors import EdgeError
 from tests.e2e.world import MORE
+from tests.lines import check_journal
 from tests.scenarios import POLICY
 
 ENFORCER = str(Path(sys.executable).parent / "enforcer")
@@ -142,6 +143,7 @@ class Agent:
             self.signal(signal.SIGCONT)
             self.stop()
         self.unload()
+        check_journal(self.journal)
         cgroups = [d.name for d in Path("/sys/fs/cgroup").glob(f"**/{self.engine.name}/enforcer-*")]
         assert cgroups == []
 

@@ -312,6 +312,7 @@ def test_a_hundred_thousand_events(tmp_path, monkeypatch):
             opened.append(
                 [replace(WRITE, who=who, count=1, time_ns=START + (n * 1000 + m) * 10**9) for m in range(1000)]
             )
+        opened.close(settle=True)
     for kind in PICTURES:
         code, text = run(log_group, kind, "--journal", tmp_path / "log")
         assert code == 0

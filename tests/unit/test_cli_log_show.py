@@ -14,8 +14,9 @@ from enforcer.core.event import NetAttempt, Notice
 from enforcer.core.model import Hook, Mechanism
 from enforcer.edges.ecs import decode, encode
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import segment_name
+from enforcer.edges.segments import first_sequence, segment_name, segments_of
 from enforcer.errors import EdgeError, UsageError
+from enforcer.settings import Limits
 from tests.unit.test_cli_log import CONNECT, NOTICE, START, WRITE, found, run
 
 OTHER = replace(WRITE, who=replace(WRITE.who, name="mcp-09", id="09" * 32))
@@ -151,6 +152,40 @@ def test_a_journal_of_many_segments(tmp_path):
     assert ([i.sequence for i in before], after) == ([36, 37, 39], [])
     (tmp_path / segment_name(1)).write_bytes(b"rubbish\n")
     assert find(tmp_path, 40).line == 4
+
+
+@pytest.fixture
+def sealed_journal(tmp_path):
+    """Each record in a segment of its own, all but the last compressed and indexed."""
+    with Journal(tmp_path / "sealed", Limits(segment_size=1)) as opened:
+        for item in RECORDS:
+            opened.append([item])
+        opened.close(settle=True)
+    return tmp_path / "sealed"
+
+
+def test_sealed_segments_are_asked_too(sealed_journal):
+    """The place is the file that a responder has before him; the line is what ``zstdcat`` shows of it."""
+    _, text = run(log_group, "show", "2", "--journal", sealed_journal)
+    assert text.split("\n\n")[1].endswith(".jsonl.zst:1")
+    code, text = run(log_group, "show", "2", "--journal", sealed_journal, "--format", "json")
+    assert (code, decode(text.encode()).who.name) == (0, "mcp-09")
+
+
+@pytest.mark.parametrize("asked", ["09" * 32, "09" * 6, "mcp-09", "0*"])
+def test_an_index_hides_nothing(sealed_journal, asked):
+    """It knows names only: who asks by an id, or by what may be one, is answered all the same."""
+    assert found(sealed_journal, "--container", asked) == [2]
+
+
+def test_segments_that_hold_nothing_of_it_are_passed_over(sealed_journal):
+    """By name: what is damaged elsewhere is not even opened; by an id it must be."""
+    (other,) = (s for s in segments_of(sealed_journal) if first_sequence(s) == 2)
+    other.write_bytes(b"\0" * other.stat().st_size)
+    assert found(sealed_journal, "--container", "mcp-02") == [3, 4]
+    for asked in ("mcp-09", "ab" * 32):
+        with pytest.raises(EdgeError):
+            found(sealed_journal, "--container", asked)
 
 
 def test_a_segment_of_any_name_can_be_shown(tmp_path):

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.lines import checked
+
 from .machine import Machine, Result
 
 pytestmark = pytest.mark.timeout(1500)
@@ -72,7 +74,7 @@ def played(boots: Mapping[str, Future[Result]]) -> Played:
         {name: (int(status), output) for name, status, output in lines},
         json.loads(result.files["status.json"]),
         json.loads(result.files["restarted.json"]),
-        [json.loads(line) for line in result.files["journal.jsonl"].splitlines()],
+        [checked(line) for line in result.files["journal.jsonl"].splitlines()],
     )
 
 

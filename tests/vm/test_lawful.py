@@ -13,6 +13,7 @@ import pytest
 
 from tests.lawful.image import build
 from tests.lawful.steps import FAILING, Steps, differences, failed, read_steps
+from tests.lines import checked
 
 from .conftest import REPO
 from .machine import Machine, Result
@@ -58,7 +59,7 @@ def played(boots: Mapping[str, Future[Result]]) -> Played:
     assert result.exit_code == 0, result.output
     files = {name: data.decode() for name, data in result.files.items()}
     statuses = [json.loads(files[f"{name}.json"]) for name in ("before", "after", "thief")]
-    events = [json.loads(line) for line in files["journal.jsonl"].splitlines()]
+    events = [checked(line) for line in files["journal.jsonl"].splitlines()]
     return Played(read_steps(files["alone"]), read_steps(files["governed"]), *statuses, events, files)
 
 
