@@ -181,7 +181,7 @@ def test_an_index_hides_nothing(sealed_journal, asked):
 def test_segments_that_hold_nothing_of_it_are_passed_over(sealed_journal):
     """By name: what is damaged elsewhere is not even opened; by an id it must be."""
     (other,) = (s for s in segments_of(sealed_journal) if first_sequence(s) == 2)
-    other.write_bytes(b"\0" * other.stat().st_size)
+    other.write_bytes(other.read_bytes()[:-8] + b"\0" * 8)
     assert found(sealed_journal, "--container", "mcp-02") == [3, 4]
     for asked in ("mcp-09", "ab" * 32):
         with pytest.raises(EdgeError):
