@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -41,6 +42,8 @@ def export_command(*, journal: Path, query: Query, format_: str, out: Path) -> N
     """
     if format_ == "timesketch" and out not in (STANDARD, out.with_suffix(SUFFIX)):
         raise UsageError(f"{out}: Timesketch takes only files whose names end in {SUFFIX}")
+    if format_ == "parquet" and out == STANDARD and sys.stdout.isatty():
+        raise UsageError("Parquet is no text for a terminal: name a file, or send it through a pipe")
     refuse_journal(out, journal)
     with outfile(out) as file:
         number = FORMATS[format_](found(journal, query), file)

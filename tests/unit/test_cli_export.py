@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -335,6 +336,19 @@ def test_standard_output_gets_the_same(journal, tmp_path, form):
         output, errors = program.communicate()
     assert (program.returncode, errors) == (0, b"")
     assert output == (tmp_path / "out.jsonl").read_bytes()
+
+
+def test_no_terminal_gets_parquet(journal):
+    """Bytes that a terminal would obey."""
+    master, slave = pty.openpty()
+    with enforcer("export", "--journal", journal, "--format", "parquet", "-", stdout=slave) as program:
+        assert (
+            program.stderr.read()
+            == b"enforcer: Parquet is no text for a terminal: name a file, or send it through a pipe\n"
+        )
+    os.close(master)
+    os.close(slave)
+    assert program.returncode == 2
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "timesketch"])
