@@ -6,7 +6,7 @@ import sys
 
 from tabulate import tabulate
 
-from bench import adopt, connect
+from bench import adopt, connect, journal
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -20,6 +20,7 @@ def main() -> int:
         _publishing()
         _connecting()
         _starting()
+        _journaling()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
         return e.exit_code
@@ -67,6 +68,21 @@ def _connecting() -> None:
     ]
     print()
     print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 4)))
+
+
+def _journaling() -> None:
+    """Into the journal, synced, and sealed beside it; the last column is times a plain write of the same bytes."""
+    found = journal.measure()
+    rows = [
+        ("as the clock goes", found.journal, f"{found.journal / found.plain:.2f}"),
+        ("of the writing thread's processor", found.journal_cpu, ""),
+        ("of it to encode", found.encoding_cpu, ""),
+        ("a plain write and fdatasync", found.plain, "1.00"),
+    ]
+    shown = [(what, f"{found.events / s:.0f}", f"{s / found.events * 1e6:.2f}", ratio) for what, s, ratio in rows]
+    heads = (f"journal, {found.events} events of {found.bytes // found.events} bytes", "events/s", "us each", "ratio")
+    print()
+    print(tabulate(shown, heads, disable_numparse=True, colalign=("left", *("right",) * 3)))
 
 
 def _ratio(small: Measured, large: Measured) -> str:

@@ -36,20 +36,34 @@ class Link:
     sha256: str
 
 
-def closed(lines: bytes, records: int, *, mark: str, previous: str) -> tuple[bytes, str]:
-    """The whole lines of one batch with its chain at their end, and its digest.
+class Chaining:
+    """Closes one batch, which comes piece by piece; ``digest`` is there after the last one."""
 
-    The last line must end with the object ``enforcer``, as every line of ours does, and must not be empty there.
-    """
-    if len(mark) > _LONGEST_MARK:
-        raise ValueError(f"a mark of {len(mark)} characters: at most {_LONGEST_MARK}")
-    said = json.dumps(escape(mark), ensure_ascii=False).encode()
-    head = b'%b%b"records":%d,"mark":%b,"previous":"%b","sha256":"' % (
-        *(lines.removesuffix(b"}}\n"), _OPENING, records, said),
-        previous.encode(),
-    )
-    digest = sha256(head).hexdigest()
-    return b'%b%b"}}}\n' % (head, digest.encode()), digest
+    def __init__(self, previous: str) -> None:
+        self._previous = previous
+        self._hash = sha256()
+        self.digest = ""
+
+    def more(self, lines: bytes) -> bytes:
+        """Whole lines that others follow on, as they are."""
+        self._hash.update(lines)
+        return lines
+
+    def last(self, lines: bytes, records: int, mark: str) -> bytes:
+        """The last whole lines of a batch of so many ``records``, with the chain at their end.
+
+        They must end with the object ``enforcer``, as every line of ours does, and it must not be empty.
+        """
+        if len(mark) > _LONGEST_MARK:
+            raise ValueError(f"a mark of {len(mark)} characters: at most {_LONGEST_MARK}")
+        said = json.dumps(escape(mark), ensure_ascii=False).encode()
+        head = b'%b%b"records":%d,"mark":%b,"previous":"%b","sha256":"' % (
+            *(lines.removesuffix(b"}}\n"), _OPENING, records, said),
+            self._previous.encode(),
+        )
+        self._hash.update(head)
+        self.digest = self._hash.hexdigest()
+        return b'%b%b"}}}\n' % (head, self.digest.encode())
 
 
 def link_of(line: bytes) -> Link | None:

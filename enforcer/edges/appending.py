@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enforcer.core.timestamp import from_rfc3339
@@ -26,19 +27,28 @@ class Appended:
     end: int
     since: int
 
-    def write(self, lines: bytes) -> None:
-        """All of ``lines`` to the disk, or none: a short write is taken back. Raises ``OSError``."""
+    def write(self, pieces: Iterable[bytes]) -> Appended:
+        """All of ``pieces`` to the disk, or none: what was written of them is taken back. What the segment then is.
+
+        Raises ``OSError``, and what ``pieces`` raises.
+        """
         if _inode(os.stat(self.path)) != self.inode:
             raise FileNotFoundError(f"{self.path.name} was replaced by another file")
+        end, committed = self.end, False
         try:
-            rest = memoryview(lines)
-            while rest:
-                rest = rest[os.write(self.fd, rest) :]
+            for piece in pieces:
+                _write_all(self.fd, piece)
+                os.posix_fadvise(
+                    self.fd, end, len(piece), os.POSIX_FADV_DONTNEED
+                )  # the disk begins while the next is made
+                end += len(piece)
             os.fdatasync(self.fd)
-        except OSError:
-            with suppress(OSError):  # where even this fails, the next open cuts at the committed end
-                os.ftruncate(self.fd, self.end)
-            raise
+            committed = True
+        finally:
+            if not committed:
+                with suppress(OSError):  # where even this fails, the next open cuts at the committed end
+                    os.ftruncate(self.fd, self.end)
+        return replace(self, end=end)
 
     def cut(self, end: int) -> int:
         """Take away what stands behind ``end``; how many bytes that was. Raises ``OSError``."""
@@ -47,6 +57,12 @@ class Appended:
             os.ftruncate(self.fd, end)
             os.fdatasync(self.fd)
         return size - end
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def opened(path: Path, *, now_ns: int, new: bool) -> Appended:

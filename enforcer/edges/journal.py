@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from enforcer.core.chain import ORIGIN, Link, closed
+from enforcer.core.chain import ORIGIN, Chaining, Link
 from enforcer.core.event import Event, Notice
 from enforcer.edges.appending import Appended, locked, opened
 from enforcer.edges.ecs import encode_all
@@ -26,6 +26,9 @@ from enforcer.edges.segments import SEALED, first_sequence, segment_name, segmen
 from enforcer.edges.tail import Tail, last_tail, tail_of
 from enforcer.errors import EdgeError, HostError
 from enforcer.settings import LIMITS, Limits
+
+PIECE = 512
+"""Records that are encoded at once, some 500 kB: they stay in the processor's cache until they are written."""
 
 LOOK_NS = 60_000_000_000
 """How often the limits are looked at, beside after each rotation."""
@@ -99,11 +102,17 @@ class Journal:
         self.close()
 
     def _commit(self, segment: Appended, items: Sequence[Event | Notice], mark: str) -> None:
-        lines, head = closed(encode_all(items, self._last + 1), len(items), mark=mark, previous=self._head)
-        segment.write(lines)
-        self._segment = self._committed = replace(segment, end=segment.end + len(lines))
+        chain = Chaining(self._head)
+        self._segment = self._committed = segment.write(self._pieces(items, mark, chain))
         self._last += len(items)
-        self._head, self._mark = head, mark
+        self._head, self._mark = chain.digest, mark
+
+    def _pieces(self, items: Sequence[Event | Notice], mark: str, chain: Chaining) -> Iterator[bytes]:
+        """The lines of one batch, encoded while the disk takes those before."""
+        for start in range(0, len(items), PIECE):
+            lines = encode_all(items[start : start + PIECE], self._last + 1 + start)
+            rest = len(items) - start - PIECE
+            yield chain.more(lines) if rest > 0 else chain.last(lines, len(items), mark)
 
     def _is_full(self, segment: Appended, now: int) -> bool:
         """Age is counted either way: a first record from a wrong clock's future must not keep its segment open for ever."""

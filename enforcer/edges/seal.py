@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import zstandard
@@ -61,9 +60,10 @@ def _compress(segment: Path, target: Path, step: Step) -> None:
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with open(fd, "wb") as file:
-            with compressor.stream_writer(file, size=status.st_size, closefd=False) as writer:
-                for data in _indexed(segment, indexing, step):
-                    writer.write(data)
+            stream = compressor.compressobj(size=status.st_size)
+            for data in _indexed(segment, indexing, step):
+                file.write(stream.compress(data))
+            file.write(stream.flush())
             file.flush()
             os.utime(
                 fd, ns=(status.st_atime_ns, status.st_mtime_ns)
@@ -72,10 +72,10 @@ def _compress(segment: Path, target: Path, step: Step) -> None:
             size = os.fstat(fd).st_size
         write_index(target, indexing.made(size))
         new.rename(target)
-    except BaseException:
-        with suppress(OSError):
-            new.unlink()
-        raise
+    except zstandard.ZstdError as e:
+        raise EdgeError(f"{segment} changed while it was sealed: {e}") from e
+    finally:
+        new.unlink(missing_ok=True)  # what has not become the sealed one
     _sync(segment.parent)
 
 

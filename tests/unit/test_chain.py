@@ -9,10 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enforcer.core.chain import ORIGIN, closed, digest_of, link_of
+from enforcer.core.chain import ORIGIN, Chaining, digest_of, link_of
 
 LINES = b'{"a":1,"enforcer":{"schema":2}}\n{"a":2,"enforcer":{"schema":2}}\n'
 MARKS = st.text(alphabet=st.characters(), max_size=40) | st.sampled_from(['"', "\\", "\udcff", '"chain":{', "\n"])
+
+
+def closed(lines, records, *, mark, previous):
+    """A whole batch, and its digest."""
+    chain = Chaining(previous)
+    return chain.last(lines, records, mark), chain.digest
+
+
+def test_pieces_are_one_batch():
+    """However a batch is cut into pieces, its bytes and its digest are the same."""
+    whole, digest = closed(LINES, 2, mark="m", previous=ORIGIN)
+    chain = Chaining(ORIGIN)
+    first, second = LINES.splitlines(keepends=True)
+    assert (chain.more(first) + chain.last(second, 2, "m"), chain.digest) == (whole, digest)
 
 
 @given(mark=MARKS)
