@@ -52,7 +52,7 @@ packages:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt setuptools
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev,export]'
 	touch $@
 
 demo: install ## the main job on the guide's topology, with real containers and a real Prometheus (KEEP=1 leaves it up)

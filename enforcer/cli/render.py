@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import click
 from tabulate import tabulate
 
 from enforcer.core.words import escape
+from enforcer.edges.outfile import discard_output
 from enforcer.errors import EdgeError
 
 format_option = click.option(
@@ -27,6 +29,11 @@ format_option = click.option(
 def safe(text: str) -> str:
     """``text`` with its unprintable characters escaped; what is escaped already stays as it is."""
     return text if text.isprintable() else "".join(c if c.isprintable() else escape(c) for c in text)
+
+
+def fitting(name: str, width: int) -> str:
+    """A name that is too long for ``width`` characters loses its middle: both ends tell more."""
+    return name if len(name) <= width else f"{name[: width - 1 - width // 2]}…{name[len(name) - width // 2 :]}"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -54,36 +61,53 @@ class Columns:
         return "  ".join([*aligned, texts[-1]]).rstrip()
 
 
-def emit(lines: Iterable[str], *, flush: bool = False) -> None:
+class Span(NamedTuple):
+    """A piece of a line; ``colour`` is one of ``COLOURS`` or none."""
+
+    text: str
+    colour: str = ""
+
+
+COLOURS = {"red": "\x1b[1;31m", "yellow": "\x1b[33m", "blue": "\x1b[36m", "grey": "\x1b[2m"}
+"""Of a terminal (ECMA-48, SGR). They only say again what the text says."""
+
+_PLAIN = "\x1b[0m"
+
+
+def coloured() -> bool:
+    """Whether standard output is a terminal whose user has not asked for NO_COLOR (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def emit(lines: Iterable[str | Sequence[Span]], *, flush: bool = False) -> None:
     """Print each line, ``flush``: at once. A reader that went away (``| head``) ends it quietly.
 
     Raises ``EdgeError`` if standard output cannot be written for another reason.
     """
-    out = sys.stdout
+    out, colours = sys.stdout, coloured()
     try:
         for line in lines:
-            out.write("\n".join(_encodable(safe(part), out.encoding) for part in line.split("\n")) + "\n")
+            spans = [Span(line)] if isinstance(line, str) else line
+            out.write("".join(_painted(span, out.encoding, colours=colours) for span in spans) + "\n")
             if flush:
                 out.flush()
         out.flush()
     except BrokenPipeError:
-        _discard()
+        discard_output()
     except OSError as e:
-        _discard()
+        discard_output()
         raise EdgeError(f"standard output cannot be written: {e.strerror}") from e
+
+
+def _painted(span: Span, encoding: str | None, *, colours: bool) -> str:
+    text = "\n".join(_encodable(safe(part), encoding) for part in span.text.split("\n"))
+    return f"{COLOURS[span.colour]}{text}{_PLAIN}" if colours and span.colour else text
 
 
 def _encodable(text: str, encoding: str | None) -> str:
     """On a terminal that does not speak UTF-8, what it cannot show is escaped."""
     name = encoding or "ascii"
     return text if name.lower() == "utf-8" else text.encode(name, "backslashreplace").decode(name)
-
-
-def _discard() -> None:
-    """What is still buffered goes nowhere: else the interpreter would complain about it when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _plain(value: object) -> object:

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from enforcer import settings
-from enforcer.cli.log import document, short_time, timeline
+from enforcer.cli.log import document, plain_total, short_time, timeline, totals_table
 from enforcer.cli.render import emit, format_option, json_text, table
 from enforcer.core.event import Event, Notice
 from enforcer.core.model import Policy
-from enforcer.core.query import Tally, Total
+from enforcer.core.query import Tally
 from enforcer.core.replay import Change, Comparison, replay
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import access_words, escape
@@ -62,12 +62,8 @@ def _tallied(records: Iterable[Event | Notice], tally: Tally) -> Iterator[Event 
 def _story_table(records: Iterable[Event | Notice]) -> Iterator[str]:
     tally = Tally()
     yield from timeline(_tallied(records, tally))
-    rows = [
-        (escape(t.container), t.verdict.name.lower(), t.attempts, short_time(t.first), short_time(t.last))
-        for t in tally.totals
-    ]
     yield ""
-    yield table(("CONTAINER", "VERDICT", "ATTEMPTS", "FIRST", "LAST"), rows) if rows else "no attempt is recorded"
+    yield totals_table(tally.totals)
 
 
 def _story_json(records: Iterable[Event | Notice]) -> Iterator[str]:
@@ -77,17 +73,7 @@ def _story_json(records: Iterable[Event | Notice]) -> Iterator[str]:
     for item in _tallied(records, tally):
         yield f"{joint}{document(item)}"
         joint = ","
-    yield f'], "totals": {json_text([_total(t) for t in tally.totals])}}}'
-
-
-def _total(total: Total) -> dict[str, object]:
-    return {
-        "container": total.container,
-        "verdict": total.verdict.name.lower(),
-        "attempts": total.attempts,
-        "first": to_rfc3339(total.first),
-        "last": to_rfc3339(total.last),
-    }
+    yield f'], "totals": {json_text([plain_total(t) for t in tally.totals])}}}'
 
 
 def _comparison_table(comparison: Comparison) -> str:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice
-from enforcer.core.model import Verdict
+from enforcer.core.event import Event, FileAttempt, Notice
+from enforcer.core.model import Hook, Mechanism, Verdict
 from enforcer.core.select import glob_match
 
 KINDS = ("file", "network", "notice")
 """What a record can be about: an access to data, a connection, or the agent itself."""
+
+_LIKE_ID = re.compile(r"[0-9a-f]*|.*[*?[].*", re.DOTALL)
+
+SHORT_ID = 12
+"""How much of a container's id Docker shows."""
 
 
 @dataclass(frozen=True)
 class Query:
     """Which records are asked for. Empty criteria hold for all; several values of one criterion are alternatives.
 
-    ``since`` (inclusive) and ``until`` (exclusive) in ns since 1970. ``containers`` and ``objects`` are globs. An
-    object is matched by its name or ``kind:name``, a destination by its address, its network or the container there.
+    ``since`` (inclusive) and ``until`` (exclusive) in ns since 1970. ``containers``, ``objects``, ``rules`` and
+    ``processes`` are globs, or a text as it stands: ``data.rules[0]``. A container is matched by its name, its id or the
+    twelve characters that Docker shows of it; an object by its name or ``kind:name``; a destination by its address, its
+    network, the container there or the name that was asked for, a socket by its kind.
     """
 
     since: int | None = None
@@ -27,16 +35,39 @@ class Query:
     objects: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     kinds: tuple[str, ...] = ()
+    mechanisms: tuple[Mechanism, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    rules: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
 
     def matches(self, item: Event | Notice) -> bool:
-        """Does ``item`` meet every criterion? A notice has no verdict and no object; it may name a container."""
+        """Does ``item`` meet every criterion? A notice has no facts of an attempt, but may name a container or a network."""
         return (
             (self.since is None or item.time_ns >= self.since)
             and (self.until is None or item.time_ns < self.until)
-            and (not self.kinds or _kind(item) in self.kinds)
-            and (not self.verdicts or (isinstance(item, Event) and item.verdict in self.verdicts))
-            and (not self.containers or _any_match(self.containers, [_container(item)]))
-            and (not self.objects or (isinstance(item, Event) and _any_match(self.objects, _targets(item.attempt))))
+            and (not self.kinds or kind_of(item) in self.kinds)
+            and (not self.containers or _any_match(self.containers, _containers(item)))
+            and (not self.objects or _any_match(self.objects, _targets(item)))
+            and (not self._of_attempts or (isinstance(item, Event) and self._fits(item)))
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """``containers``, if they can only be names; empty where one of them may be an id, or match one."""
+        return () if any(_LIKE_ID.fullmatch(pattern) for pattern in self.containers) else self.containers
+
+    @property
+    def _of_attempts(self) -> bool:
+        """Is something asked for that only an attempt has?"""
+        return any((self.verdicts, self.mechanisms, self.hooks, self.rules, self.processes))
+
+    def _fits(self, event: Event) -> bool:
+        return (
+            (not self.verdicts or event.verdict in self.verdicts)
+            and (not self.mechanisms or event.mechanism in self.mechanisms)
+            and (not self.hooks or event.hook in self.hooks)
+            and (not self.rules or _any_match(self.rules, event.rule))
+            and (not self.processes or _any_match(self.processes, (event.process.name,)))
         )
 
 
@@ -72,22 +103,38 @@ class Tally:
         return tuple(self._totals[key] for key in sorted(self._totals))
 
 
-def _kind(item: Event | Notice) -> str:
+def kind_of(item: Event | Notice) -> str:
+    """Which of ``KINDS`` a record is of."""
     if isinstance(item, Notice):
         return "notice"
     return "file" if isinstance(item.attempt, FileAttempt) else "network"
 
 
-def _container(item: Event | Notice) -> str:
-    return item.who.name if isinstance(item, Event) else str(item.fields.get("container", ""))
+def containers_of(item: Event | Notice) -> tuple[str, str]:
+    """The name and the id of the container that a record is about; a notice that is about none has neither."""
+    if isinstance(item, Event):
+        return item.who.name, item.who.id
+    name = str(item.fields.get("container", ""))
+    return name, str(item.fields.get("id", "")) if name else ""
 
 
-def _targets(attempt: FileAttempt | NetAttempt) -> tuple[str, ...]:
+def _containers(item: Event | Notice) -> tuple[str, ...]:
+    """What a container is asked for by. An attempt by one without a name is matched by ``*``, too; other notices are not."""
+    name, id_ = containers_of(item)
+    found = (name, id_, id_[:SHORT_ID])
+    return found if isinstance(item, Event) else tuple(filter(None, found))
+
+
+def _targets(item: Event | Notice) -> tuple[str, ...]:
+    if isinstance(item, Notice):
+        return tuple(filter(None, (str(item.fields.get("network", "")),)))
+    attempt = item.attempt
     if isinstance(attempt, FileAttempt):
         return attempt.object.name, f"{attempt.object.kind}:{attempt.object.name}"
-    return tuple(name for name in (attempt.address, attempt.network, attempt.peer) if name)
+    texts = (attempt.address, attempt.network, attempt.peer, attempt.name, attempt.socket)
+    return tuple(filter(None, texts))
 
 
 def _any_match(patterns: Iterable[str], texts: Iterable[str]) -> bool:
     found = tuple(texts)
-    return any(glob_match(pattern, text) for pattern in patterns for text in found)
+    return any(pattern == text or glob_match(pattern, text) for pattern in patterns for text in found)
