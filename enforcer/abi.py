@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from enforcer.errors import AbiError
 
-ABI = 4
+ABI = 5
 DOCKER_ID = 64
 DNS_NAME = 128
 COMM = 16
@@ -21,11 +21,17 @@ PATH = 512
 MAX_RANGES = 15
 PATH_CUT = 0x8000
 EARLIER, EARLIER_CAUSE = 0, 256
+WINDOW_BITS = 30
+SUBJECTS = 65536
+EVENTS_PAGES, ATTEMPTS_PAGES = 2048, 256
 
 GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the directory of pins
-LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
+LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_SHARE = 1, 2, 3, 4  # enum enf_cause
 LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE = 5, 6, 7, 8
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
+RING_EVENTS, RING_ATTEMPTS = 0, 1  # enum enf_ring
+COUNTED, RECORDED, LOST, PLACE, TAKEN_OVER = 1, 2, 3, 4, 5  # enum enf_account
+SERIES, BATCH, IN_EVENTS, IN_ATTEMPTS, IN_REPEATS = 0, 1, 2, 3, 4  # enum enf_place_of
 FLOW_INBOUND, FLOW_ALLOWED, FLOW_OBSERVED, FLOW_DENIED = 1, 2, 3, 4  # enum enf_flow_state
 
 
@@ -45,6 +51,7 @@ class Config(Record):
         ("tracepoint_hooks", c_uint32),
         ("instance", c_uint32),
         ("epoch", c_uint32),
+        ("budget", c_uint32),
     )
 
 
@@ -208,6 +215,18 @@ class CountKey(Record):
     )
 
 
+class Share(Record):
+    """struct enf_share"""
+
+    _fields_ = (("sent", c_uint64), ("window", c_uint32), ("used", c_uint32))
+
+
+class AccountKey(Record):
+    """struct enf_account_key"""
+
+    _fields_ = (("kind", c_uint32), ("which", c_uint32), ("what", CountKey))
+
+
 class LossKey(Record):
     """struct enf_loss_key"""
 
@@ -235,6 +254,27 @@ class CEvent(Record):
         ("comm", c_char * COMM),
         ("path", c_uint8 * PATH),
     )
+
+
+class RepeatKey(Record):
+    """struct enf_repeat_key"""
+
+    _fields_ = (
+        ("what", CountKey),
+        ("address", Address),
+        ("detail", c_uint64),
+        *((name, c_uint32) for name in ("device", "generation", "tgid", "window")),
+        ("port", c_uint16),
+        ("protocol", c_uint8),
+        ("asked", c_uint8),
+        ("pad", c_uint32),
+    )
+
+
+class Repeat(Record):
+    """struct enf_repeat"""
+
+    _fields_ = (("more", c_uint64), ("first", CEvent))
 
 
 def pack(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], value: object) -> bytes:

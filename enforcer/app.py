@@ -104,6 +104,7 @@ class Agent:
         self._reconcile = Reconcile(
             self._probes.maps, self._file, self._state, canary=self._canary.inode(), guard=self._guard
         )
+        self._probes.limit(self._settings.records_per_second)
         self._reconcile.order(self._orders.orders)
         survey = self._survey(self._files.policy)
         self._reconcile.load(self._files.policy, survey.full())
@@ -128,7 +129,7 @@ class Agent:
         self._probes.commit()
 
     def _start_loops(self) -> None:
-        records = self._records = Records(self._reconcile.at, self._probes.open_maps(), self._cgroups)
+        records = self._records = Records(self._reconcile.at, self._cgroups)
         rings = self._sweep.rings(self._auditing.rings(self._probes))
         self._pipeline = Pipeline(rings, self._probes.open_maps(), records, self._journal, born=self._on_born)
         self._probes.hand_over(self._pipeline.read_out)
@@ -269,6 +270,7 @@ class Agent:
             shortcomings={**self._auditing.shortcomings(), **self._guard.degraded(), **self._sweep.shortcomings()},
             egress_blocked=self._guard.counts(),
             malformed=self._pipeline.malformed,
+            waiting=self._pipeline.waiting(),
         )
 
     def _reading(self) -> Reading:

@@ -19,6 +19,7 @@ from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.pins import mark, marked, remove
 from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.bpf.ring import Ring, Rings
+from enforcer.edges.bpf.shares import Shares
 from enforcer.edges.bpf.source import Source
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import ContainerGone, EdgeError, HostError
@@ -72,6 +73,10 @@ class Probes:
         """The maps, with descriptors of their own: one for each thread that uses them."""
         return Maps(self._built.maps, self._libbpf)
 
+    def limit(self, per_second: int) -> None:
+        """So many records a second for one subject, in the mean over a window; 0: as many as there are."""
+        self.maps.configure(budget=(per_second << abi.WINDOW_BITS) // 10**9 if per_second else 0)
+
     def rings(self) -> Rings:
         """The rings of records. Only one reader at a time."""
         return _rings(self.maps)
@@ -97,23 +102,23 @@ class Probes:
         self.maps.guard({kind: self._loader.numbers(self._built, kind) for kind in abi.GUARDED})
 
     def commit(self) -> None:
-        """This build is in force: whatever was pinned before it ends now, and what that has counted is taken over."""
+        """This build is in force: whatever was pinned before it ends now."""
         self._built = self._loader.finish(self._built)
         for old in self._loader.others(self._built):
             self._loader.end(old)
             if maps := self._readable(old, self.maps.config().instance):
-                log.info("violations that build %s had counted: %d", old.pins.name, carry(maps, self.maps))
                 self._older += ((old, maps),)
             else:
                 remove(old.pins)
 
-    def hand_over(self, read_out: Callable[[Rings], None]) -> None:
-        """Have the records read that earlier builds have left; nothing is left of those then."""
+    def hand_over(self, read_out: Callable[[Rings, Maps], None]) -> None:
+        """Have the records read that earlier builds have left, and take over their counts; nothing is left of them then."""
         for old, maps in self._older:
             rings = _rings(maps)
-            read_out(rings)
+            read_out(rings, maps)
             for ring in rings:
                 ring.close()
+            log.info("violations that build %s had counted: %d", old.pins.name, carry(maps, self.maps))
             maps.close()
             remove(old.pins)
         self._older = ()
@@ -216,4 +221,8 @@ class Probes:
 
 def _rings(maps: Maps) -> Rings:
     page = os.sysconf("SC_PAGE_SIZE")
-    return Rings(Ring(maps.fd("events"), 2048 * page), Ring(maps.fd("attempts"), 256 * page))
+    shares = (maps.fd("shares"), maps.fd("taken"))
+    return Rings(
+        Ring(maps.fd("events"), abi.EVENTS_PAGES * page, Shares(*shares, abi.RING_EVENTS)),
+        Ring(maps.fd("attempts"), abi.ATTEMPTS_PAGES * page, Shares(*shares, abi.RING_ATTEMPTS)),
+    )

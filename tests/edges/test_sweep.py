@@ -17,7 +17,7 @@ from deploy.demo.process import await_that
 from enforcer import abi
 from enforcer.core.event import NetAttempt
 from enforcer.core.model import Access, Hook, Mechanism, Mode, Verdict
-from enforcer.runtime.report import counts
+from enforcer.runtime.books import books
 from enforcer.runtime.sweep import Swept
 from enforcer.runtime.watching import Tables
 from tests.edges.ground import FAR, FAR6, GRANT_NOTHING, OPEN, SHUT, Ground
@@ -212,8 +212,8 @@ def test_every_report_is_recorded_or_lost(ground: Ground) -> None:
         pass
     ground.load()
     ground.sweep.look()
-    found = counts(ground.maps)
-    assert (found["counted"], found["recorded"], sum(found["lost"].values())) == (1, 0, 1)
+    [found] = books(ground.maps, {}).values()
+    assert (found.counted, found.recorded, sum(found.lost.values())) == (1, 0, 1)
 
 
 def test_it_looks_when_it_is_woken(ground: Ground) -> None:

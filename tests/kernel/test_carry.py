@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enforcer import abi
 from enforcer.core.model import Hook, Verdict
+from enforcer.edges.bpf.accounts import Account
 from enforcer.edges.bpf.loader import Source
+from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
 from enforcer.runtime.probes import Probes
 from tests.kernel.test_pins import Place, other, place
@@ -27,7 +29,7 @@ def put_in_force(place: Place, source: Source | None = None) -> tuple[Probes, li
     """A start to its end; the records that earlier builds had left."""
     left: list[bytes] = []
 
-    def read_out(rings: Rings) -> None:
+    def read_out(rings: Rings, maps: Maps) -> None:
         left.extend(rings.events.read(1 << 20))
         rings.events.advance()
 
@@ -42,7 +44,7 @@ def test_numbers_go_on_through_two_swaps(place: Place, other: Source) -> None:
     first, _ = put_in_force(place)
     first.maps.add_count(KEY, 5)
     first.maps.add_loss(*LOST, 2)
-    first.maps.add_recorded(SUBJECT, 3)
+    first.maps.accounts.add({Account(abi.RECORDED, 0, SUBJECT): 3})
     place.leave(first)
     second, left = put_in_force(place, other)
     assert left  # of the first one's canary

@@ -123,6 +123,6 @@ PROGRAMS = (
 
 MAPS = (
     "config", "subjects", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
-    "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "packets", "counts", "losses", "recorded",
-    "attempts", "events",
+    "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "packets", "counts", "losses", "repeats",
+    "blank", "shares", "taken", "accounts", "attempts", "events",
 )  # fmt: skip
