@@ -139,6 +139,7 @@ class World:
         """Have a process in a container's cgroup do something, and tell what came of it."""
         before = self.maps.counts()
         self.read()
+        self.maps.repeats.forget(self.maps.repeats.before(1 << 32))  # each deed is told for itself
         command = self.command(who, deed, *arguments, namespace=namespace)
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         after = self.maps.counts()
