@@ -76,7 +76,9 @@ class Stand:
         return [str(self.program), str(procs), str(count), deed, *path]
 
     def storm(self, who: str, count: int, deed: str, *path: str) -> int:
-        """One storm to its end; how many deeds succeeded."""
+        """One storm to its end; how many deeds succeeded. It does not begin in a window that is taken for over."""
+        while self.world.maps.accounts.place().repeats >> 32 >= window():
+            time.sleep(0.01)
         command = self.command(who, count, deed, *path)
         return int(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
 
