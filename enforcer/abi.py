@@ -45,13 +45,8 @@ S = TypeVar("S", bound=Record)
 class Config(Record):
     """struct enf_config"""
 
-    _fields_ = (
-        ("generation", c_uint32),
-        ("host_mnt_ns", c_uint32),
-        ("tracepoint_hooks", c_uint32),
-        ("instance", c_uint32),
-        ("epoch", c_uint32),
-        ("budget", c_uint32),
+    _fields_ = tuple(
+        (name, c_uint32) for name in ("generation", "host_mnt_ns", "tracepoint_hooks", "instance", "epoch", "budget")
     )
 
 
@@ -107,13 +102,8 @@ class NetSubject(Record):
     """struct enf_net_subject"""
 
     _fields_ = (
-        ("profile", c_uint32),
-        ("home", c_uint32),
-        ("scope", c_uint32),
-        ("regime", c_uint8),
-        ("mode", c_uint8),
-        ("sockets", c_uint8),
-        ("pad", c_uint8),
+        *((name, c_uint32) for name in ("profile", "home", "scope")),
+        *((name, c_uint8) for name in ("regime", "mode", "sockets", "pad")),
     )
 
 
@@ -205,13 +195,8 @@ class CountKey(Record):
     """struct enf_count_key"""
 
     _fields_ = (
-        ("subject", c_uint32),
-        ("object", c_uint32),
-        ("peer", c_uint32),
-        ("class_", c_uint8),
-        ("access", c_uint8),
-        ("verdict", c_uint8),
-        ("hook", c_uint8),
+        *((name, c_uint32) for name in ("subject", "object", "peer")),
+        *((name, c_uint8) for name in ("class_", "access", "verdict", "hook")),
     )
 
 

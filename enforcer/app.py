@@ -104,7 +104,6 @@ class Agent:
         self._reconcile = Reconcile(
             self._probes.maps, self._file, self._state, canary=self._canary.inode(), guard=self._guard
         )
-        self._probes.limit(self._settings.records_per_second)
         self._reconcile.order(self._orders.orders)
         survey = self._survey(self._files.policy)
         self._reconcile.load(self._files.policy, survey.full())

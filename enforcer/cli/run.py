@@ -64,7 +64,7 @@ def start_logging(level: int = logging.INFO) -> None:
 @click.option("--cgroup", default="", help="The cgroup above the containers, if not Docker's default.")
 @click.option(
     "--records-per-second",
-    type=click.IntRange(0, 1 << 31),
+    type=click.IntRange(0, 1_000_000),
     default=defaults.RECORDS,
     show_default=True,
     help="Records of one container in the log; the rest is counted. 0: all.",

@@ -31,12 +31,17 @@ log = logging.getLogger(__name__)
 
 
 class Probes:
-    """One agent's programs and maps. ``mechanism`` forces one rung of the ladder for opens."""
+    """One agent's programs and maps. ``mechanism`` forces one rung of the ladder for opens.
+
+    ``records_per_second`` is what one subject may have in the log, in the mean over a window; 0: as many as there are.
+    """
 
     _older: tuple[tuple[Built, Maps], ...] = ()
     _known: frozenset[str] = frozenset()
 
-    def __init__(self, pins: Path, source: Source, *, instance: int, mechanism: str = "") -> None:
+    def __init__(
+        self, pins: Path, source: Source, *, instance: int, mechanism: str = "", records_per_second: int = 0
+    ) -> None:
         self._libbpf = Libbpf()
         self._loader = Loader(pins, self._libbpf)
         self._loader.prepare()
@@ -53,6 +58,7 @@ class Probes:
         self._covered: dict[int, str] = {}
         if not self.adopted:
             self.maps.configure(instance=instance, host_mnt_ns=os.stat("/proc/self/ns/mnt").st_ino)
+        self.maps.configure(budget=(records_per_second << abi.WINDOW_BITS) // 10**9)
 
     def _adopted(self, source: Source, instance: int) -> Built | None:
         """The pinned build of this source, if its maps speak in our numbers; one that does not stands until it is replaced."""
@@ -72,10 +78,6 @@ class Probes:
     def open_maps(self) -> Maps:
         """The maps, with descriptors of their own: one for each thread that uses them."""
         return Maps(self._built.maps, self._libbpf)
-
-    def limit(self, per_second: int) -> None:
-        """So many records a second for one subject, in the mean over a window; 0: as many as there are."""
-        self.maps.configure(budget=(per_second << abi.WINDOW_BITS) // 10**9 if per_second else 0)
 
     def rings(self) -> Rings:
         """The rings of records. Only one reader at a time."""

@@ -138,9 +138,6 @@ class Watching(Probes):
         """The maps: the same for all."""
         return self.maps
 
-    def limit(self, per_second: int) -> None:
-        """What is seen here is told of, as far as there is room."""
-
     def rings(self) -> Rings:
         """The observer's records."""
         return self._rings

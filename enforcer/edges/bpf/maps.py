@@ -72,7 +72,7 @@ class Maps:
         return abi.decode(abi.Config, value or bytes(ctypes.sizeof(abi.Config)))
 
     def configure(self, **fields: int) -> None:
-        """Set fields of the configuration, in one store: ``generation``, ``epoch``, ``host_mnt_ns``, ``tracepoint_hooks``."""
+        """Set fields of the configuration (``abi.Config``), in one store."""
         record = self.config()
         for name, value in fields.items():
             setattr(record, name, value)
