@@ -269,7 +269,7 @@ class Agent:
             shortcomings={**self._auditing.shortcomings(), **self._guard.degraded(), **self._sweep.shortcomings()},
             egress_blocked=self._guard.counts(),
             malformed=self._pipeline.malformed,
-            waiting=self._pipeline.waiting(),
+            waiting=self._pipeline.waiting,
         )
 
     def _reading(self) -> Reading:

@@ -90,11 +90,13 @@ static __always_inline void enf_end(struct enf_event *e, struct enf_repeat_key *
 	events.ringbuf_submit(e, ENF_RING_QUIET);
 }
 
-/* The record of a container's birth, which is no violation and no container's to provoke. */
+/* The record of a container's birth, which is no violation: whoever may make cgroups at will is no better than any hog. */
 static __always_inline struct enf_event *enf_begin_birth(struct enf_repeat_key *key)
 {
-	struct enf_event *e = events.ringbuf_reserve(sizeof(*e));
+	struct enf_event *e = 0;
 
+	if (!enf_barred(key->what.subject, ENF_RING_EVENTS, ENF_EVENTS_PAGES))
+		e = events.ringbuf_reserve(sizeof(*e));
 	if (!e) {
 		enf_lose(key->what.subject, ENF_LOST_UNJUDGED);
 		return 0;

@@ -84,7 +84,7 @@ static __always_inline u32 enf_read_name(struct __sk_buff *skb, u32 at, struct e
 static __always_inline enum enf_verdict enf_answer_name_query(struct __sk_buff *skb, u32 at, const struct enf_subject *s,
 							      u32 generation, struct enf_net_subject n)
 {
-	struct enf_name_key key = {.generation = generation, .scope = n.scope};
+	struct enf_name_key key __attribute__((aligned(8))) = {.generation = generation, .scope = n.scope};
 	u16 questions = 0, type = 0;
 	u32 length;
 

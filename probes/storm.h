@@ -48,14 +48,17 @@ static __always_inline s64 enf_unread(u32 subject, u32 ring)
 	return n && s ? s->sent - *n : 0;
 }
 
-/* Why the subject may not have another record, or 0. Two that ask at the same time may both be told yes. */
+/*
+ * Why the subject may not have another record, or 0. Two that ask at the same time may both be told yes. The canary's records are
+ * looked for, however small the budget is.
+ */
 static __always_inline u32 enf_barred(u32 subject, u32 ring, u32 pages)
 {
 	struct enf_share *share = enf_share_of(subject, ring);
 	struct enf_config *c = enf_live();
 	s64 room = pages * ENF_PAGE / ENF_RECORD;
 
-	if (c && c->budget && share && share->used >= c->budget && share->window == enf_window())
+	if (c && c->budget && subject != ENF_CANARY && share && share->used >= c->budget && share->window == enf_window())
 		return ENF_SUPPRESSED_BUDGET;
 	if (enf_unread(subject, ring) * ENF_FREE_PART >= room - enf_unread(ENF_NOBODY, ring))
 		return ENF_SUPPRESSED_SHARE;
@@ -107,11 +110,10 @@ static __always_inline void enf_expect_more(struct enf_repeat_key *key, struct e
 	u32 slot = 0;
 	struct enf_repeat *r = blank.lookup(&slot);
 
-	if (!r)
-		return;
-	repeats.insert(key, r);      /* another CPU may have been first: then both are records */
+	if (!r || repeats.insert(key, r))
+		return;              /* another CPU was first, and both are records; or there is no room */
 	r = repeats.lookup(key);
-	if (r && !r->first.ts_ns)
+	if (r)
 		bpf_probe_read_kernel(&r->first, sizeof(r->first), first);
 }
 

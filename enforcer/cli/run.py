@@ -67,7 +67,7 @@ def start_logging(level: int = logging.INFO) -> None:
     type=click.IntRange(0, 1_000_000),
     default=defaults.RECORDS,
     show_default=True,
-    help="Records of one container in the log; the rest is counted. 0: all.",
+    help="Records of one container in the log, and as many of repeats; the rest is counted. 0: all.",
 )
 @click.option("--tls-cert", default="", help="PEM certificate for the scrape's HTTPS.")
 @click.option("--tls-key", default="", help="PEM key for the scrape's HTTPS.")

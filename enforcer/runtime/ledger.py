@@ -25,8 +25,8 @@ from enforcer.sinks.journal import VIOLATIONS, JournalSink
 
 log = logging.getLogger(__name__)
 
-ACCOUNTS = 48
-"""Rows of one batch's account: a mark has at most 4096 characters."""
+ACCOUNTS = 40
+"""Rows of one batch's account, to which the last record may add two: a mark has at most 4096 characters."""
 
 BATCH = 4096
 """Records of one batch: some 2 MB, and a third of what the ring holds."""

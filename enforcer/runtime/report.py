@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,8 @@ class Health:
     """What a mechanism does not see on this host, or does not hold → why."""
     egress_blocked: Mapping[str, int] = field(default_factory=dict)
     """Network → packets that the egress guard has dropped."""
-    waiting: Mapping[int, int] = field(default_factory=dict)
-    """Subject → counted violations that are neither on record nor lost yet."""
+    waiting: Callable[[], Mapping[int, int]] = dict
+    """Subject → counted violations that are neither on record nor lost yet; a look at all of the ring."""
 
 
 def mechanisms(holds: tuple[Hold, ...]) -> dict[str, str]:
@@ -90,7 +90,7 @@ def status(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Heal
             for c in sorted(snapshot.facts.containers.values(), key=lambda c: c.name)
         ],
         "degraded": degraded(snapshot, holds, health),
-        "counts": counts(maps, snapshot, health.waiting),
+        "counts": counts(maps, snapshot, health.waiting()),
         "selftest": {
             "success": health.finding.success,
             "failures": health.finding.failures,

@@ -99,6 +99,7 @@ def test_each_violation_is_accounted_for(stand: Stand, hog: str, reading: bool) 
     assert (book.counted, book.waiting) == (count, 0)
     assert sum(e.count for e in events) == book.recorded
     assert len([e for e in events if not e.first_ns]) <= windows * (BUDGET + SLACK)
+    assert len(events) <= 2 * windows * (BUDGET + SLACK)
     assert_seen(stand)
 
 

@@ -369,7 +369,7 @@ class FakeJournal:
 
     def __init__(self, ring: FakeRing) -> None:
         self.ring, self.batches, self.broken = ring, [], False
-        self.lost, self.mark = {"journal": 0}, ""
+        self.lost, self.mark, self.marks = {"journal": 0}, "", []
 
     def write(self, batch: list[Event | Notice], mark: str = "") -> None:
         """Keep it, and see that the ring still holds it."""
@@ -379,6 +379,7 @@ class FakeJournal:
         else:
             self.batches.append(batch)
             self.mark = mark or self.mark
+            self.marks.append(mark)
 
 
 @pytest.mark.parametrize("broken", [False, True])
