@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from enforcer import abi
-from enforcer.core.model import Hook, Verdict
+from enforcer.core.event import Event
+from enforcer.core.image import Image
+from enforcer.core.model import Facts, Hook, Mechanism, Verdict
 from enforcer.edges.bpf.accounts import Account
 from enforcer.edges.bpf.loader import Source
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
-from enforcer.runtime.probes import Probes
+from enforcer.edges.journal import Journal
+from enforcer.edges.segments import read
+from enforcer.runtime.carry import carry
+from enforcer.runtime.pipeline import Pipeline
+from enforcer.runtime.probes import Probes, _rings
+from enforcer.runtime.reconcile import Snapshot
+from enforcer.runtime.records import Records
+from enforcer.runtime.state import State
+from enforcer.sinks.journal import JournalSink
 from tests.kernel.test_pins import Place, other, place
+from tests.scenarios import policy
 
 __all__ = ["other", "place"]  # fixtures
 
@@ -79,3 +92,31 @@ def test_numbers_of_another_state_are_not_taken(place: Place) -> None:
     second.commit()
     assert counted(second) == 0
     assert len(place.builds()) == 1
+
+
+def test_repeats_and_accounts_of_the_build_before_are_taken_over_once(
+    place: Place, other: Source, tmp_path: Path
+) -> None:
+    """What was repeated there is on record as the next one's, and a start that dies before it can say so adds nothing again."""
+    first, _ = put_in_force(place)
+    key = abi.RepeatKey(what=KEY, generation=1, window=7)
+    event = abi.CEvent(
+        subject=SUBJECT, object=21, class_=abi.DATA, hook=Hook.OPEN, mechanism=Mechanism.LSM, verdict=Verdict.DENIED
+    )
+    first.maps.put_row("repeats", bytes(key), abi.Repeat(more=4, first=event))
+    first.maps.add_count(KEY, 4)
+    place.leave(first)
+    second = place.probes(other)
+    second.commit()
+    snapshot = Snapshot(policy(), Facts(), Image(1), State())
+    with Journal(tmp_path / "journal") as journal:
+        records = Records(lambda _: snapshot, place.cgroups)
+        reader = Pipeline(second.rings(), second.open_maps(), records, JournalSink(journal), born=lambda _: None)
+        [(_, older)] = second._older
+        reader.read_out(_rings(older), older)
+        assert carry(older, second.maps) == 4
+        carry(older, second.maps)
+        second.hand_over(reader.read_out)
+        told = [item for item in read([tmp_path / "journal"]) if isinstance(item, Event)]
+    assert [event.count for event in told] == [4]
+    assert (counted(second), second.maps.recorded()[SUBJECT]) == (4, 4)
