@@ -171,6 +171,10 @@ class Maps:
         """Network number → packets that were stopped as they left (0: of containers on no network)."""
         return {int.from_bytes(key, "little"): n for key, n in self.sums("packets", 4)}
 
+    def forget(self, name: str, key: bytes) -> None:
+        """Remove one row of a map that nobody writes any more."""
+        self._libbpf.delete(self._fds[name], key)
+
     def add_count(self, key: abi.CountKey, n: int) -> None:
         """Count what only the agent can judge."""
         self.accounts.add({counted(key): n})
