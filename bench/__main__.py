@@ -7,7 +7,7 @@ import sys
 
 from tabulate import tabulate
 
-from bench import adopt, connect, follow, journal, latency
+from bench import adopt, connect, follow, journal, latency, storm
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -20,6 +20,7 @@ def main() -> int:
     try:
         _publishing()
         _connecting()
+        _storming()
         _starting()
         _telling()
         _following()
@@ -114,6 +115,23 @@ def _journaling() -> None:
     heads = (f"journal, {found.events} events of {found.bytes // found.events} bytes", "events/s", "us each", "ratio")
     print()
     print(tabulate(shown, heads, disable_numparse=True, colalign=("left", *("right",) * 3)))
+
+
+def _storming() -> None:
+    """What a lawful container does a second beside another; the last columns are over the one before them."""
+    found = storm.measure()
+    beside = ("connects a second", "alone", "beside one that nobody judges", "beside one that is refused", "ratio")
+    rows = [
+        (
+            *("a lawful container", f"{found.alone:.0f}", f"{found.beside_free:.0f}", f"{found.beside_hog:.0f}"),
+            f"{found.beside_hog / found.beside_free:.2f}",
+        ),
+        ("the other one", "", f"{found.free:.0f}", f"{found.hog:.0f}", f"{found.hog / found.free:.2f}"),
+    ]
+    print()
+    print(tabulate(rows, beside, disable_numparse=True, colalign=("left", *("right",) * 4)))
+    budgets = found.records / storm.PER_SECOND
+    print(f"\nrecords made events: {found.records:.0f} a second, the whole budget of {budgets:.0f} containers")
 
 
 def _ratio(small: Measured, large: Measured) -> str:

@@ -56,12 +56,14 @@ class Connects:
 
 def measure() -> Connects:
     """All three in turns, ``BATCHES`` times ``CONNECTS``. Raises ``HostError`` where no probe loads."""
-    with _world() as (cgroups, parent), ExitStack() as ending:
-        children = {name: ending.enter_context(_child(cgroups, f"{parent}/{name}")) for name in ("free", "few", "many")}
+    with world() as (cgroups, parent), ExitStack() as ending:
+        children = {
+            name: ending.enter_context(child(cgroups, f"{parent}/{name}", CHILD)) for name in ("free", "few", "many")
+        }
         times: dict[str, list[float]] = {name: [] for name in children}
         for batch in range(BATCHES):
-            for name, child in children.items():
-                times[name].append(_ask(child, batch * CONNECTS))
+            for name, process in children.items():
+                times[name].append(_ask(process, batch * CONNECTS))
         return Connects(**{name: statistics.median(found) for name, found in times.items()})
 
 
@@ -74,16 +76,16 @@ def _ask(child: subprocess.Popen[str], first: int) -> float:
 
 
 @contextmanager
-def _child(cgroups: Cgroups, cgroup: str) -> Iterator[subprocess.Popen[str]]:
+def child(cgroups: Cgroups, cgroup: str, program: str) -> Iterator[subprocess.Popen[str]]:
     """A process in the cgroup and in a network namespace of its own, where all of 2001:db8::/32 goes to loopback."""
     procs = str(cgroups.root / cgroup.lstrip("/") / "cgroup.procs")
     ready = "ip link set lo up && ip -6 route add 2001:db8::/32 dev lo && exec"
-    command = ["unshare", "--net", "sh", "-c", f'{ready} "$@"', "sh", sys.executable, "-I", "-S", "-c", CHILD, procs]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603 -- fixed words
+    command = ["unshare", "--net", "sh", "-c", f'{ready} "$@"', "sh", sys.executable, "-I", "-S", "-c", program, procs]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as made:  # noqa: S603 -- fixed words
         try:
-            yield child
+            yield made
         finally:
-            child.kill()
+            made.kill()
 
 
 def _policy() -> Policy:
@@ -100,7 +102,7 @@ def _policy() -> Policy:
 
 
 @contextmanager
-def _world() -> Iterator[tuple[Cgroups, str]]:
+def world(records_per_second: int = 0) -> Iterator[tuple[Cgroups, str]]:
     """The probes, attached to a scratch cgroup, with the policy in force for the cgroups below it."""
     cgroups, name = Cgroups(), f"enforcer-bench-{os.getpid()}-{secrets.token_hex(2)}"
     with ExitStack() as ending:
@@ -112,7 +114,9 @@ def _world() -> Iterator[tuple[Cgroups, str]]:
         containers = [Container(secrets.token_hex(32), part[1:], pid=1, cgroup=n) for part, n in found[1:3]]
         facts, policy = Facts({c.id: c for c in containers}), _policy()
         canary = Canary(cgroups, f"/{name}", directory, name="canary")
-        probes = Probes(Path("/sys/fs/bpf") / name, Source.of(probes_directory()), instance=1)
+        probes = Probes(
+            Path("/sys/fs/bpf") / name, Source.of(probes_directory()), instance=1, records_per_second=records_per_second
+        )
         ending.callback(probes.unload)
         image = compile_image(policy, facts, allocate(Ids(), policy, facts), 1, canary=canary.inode())
         for op in plan(None, image):

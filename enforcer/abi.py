@@ -24,11 +24,17 @@ PATH_CUT = 0x8000
 EARLIER, EARLIER_CAUSE = 0, 256
 NO_EPOCH = 0
 """What was found under it is looked for again: the first that is published is 1."""
+WINDOW_BITS = 30
+SUBJECTS = 65536
+EVENTS_PAGES, ATTEMPTS_PAGES = 2048, 256
 
 GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the directory of pins
-LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
+LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_SHARE = 1, 2, 3, 4  # enum enf_cause
 LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE = 5, 6, 7, 8
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
+RING_EVENTS, RING_ATTEMPTS = 0, 1  # enum enf_ring
+COUNTED, RECORDED, LOST, PLACE, TAKEN_OVER = 1, 2, 3, 4, 5  # enum enf_account
+SERIES, BATCH, IN_EVENTS, IN_ATTEMPTS, IN_REPEATS = 0, 1, 2, 3, 4  # enum enf_place_of
 FLOW_INBOUND, FLOW_ALLOWED, FLOW_OBSERVED, FLOW_DENIED = 1, 2, 3, 4  # enum enf_flow_state
 
 
@@ -42,12 +48,8 @@ S = TypeVar("S", bound=Record)
 class Config(Record):
     """struct enf_config"""
 
-    _fields_ = (
-        ("generation", c_uint32),
-        ("host_mnt_ns", c_uint32),
-        ("tracepoint_hooks", c_uint32),
-        ("instance", c_uint32),
-        ("epoch", c_uint32),
+    _fields_ = tuple(
+        (name, c_uint32) for name in ("generation", "host_mnt_ns", "tracepoint_hooks", "instance", "epoch", "budget")
     )
 
 
@@ -103,13 +105,8 @@ class NetSubject(Record):
     """struct enf_net_subject"""
 
     _fields_ = (
-        ("profile", c_uint32),
-        ("home", c_uint32),
-        ("scope", c_uint32),
-        ("regime", c_uint8),
-        ("mode", c_uint8),
-        ("sockets", c_uint8),
-        ("pad", c_uint8),
+        *((name, c_uint32) for name in ("profile", "home", "scope")),
+        *((name, c_uint8) for name in ("regime", "mode", "sockets", "pad")),
     )
 
 
@@ -207,14 +204,21 @@ class CountKey(Record):
     """struct enf_count_key"""
 
     _fields_ = (
-        ("subject", c_uint32),
-        ("object", c_uint32),
-        ("peer", c_uint32),
-        ("class_", c_uint8),
-        ("access", c_uint8),
-        ("verdict", c_uint8),
-        ("hook", c_uint8),
+        *((name, c_uint32) for name in ("subject", "object", "peer")),
+        *((name, c_uint8) for name in ("class_", "access", "verdict", "hook")),
     )
+
+
+class Share(Record):
+    """struct enf_share"""
+
+    _fields_ = (("sent", c_uint64), ("window", c_uint32), ("used", c_uint32))
+
+
+class AccountKey(Record):
+    """struct enf_account_key"""
+
+    _fields_ = (("kind", c_uint32), ("which", c_uint32), ("what", CountKey))
 
 
 class LossKey(Record):
@@ -250,6 +254,27 @@ class Opened(Record):
     """struct enf_opened"""
 
     _fields_ = (("began", c_uint64), ("version", c_uint32), ("pad", c_uint32), ("event", CEvent))
+
+
+class RepeatKey(Record):
+    """struct enf_repeat_key"""
+
+    _fields_ = (
+        ("what", CountKey),
+        ("address", Address),
+        ("detail", c_uint64),
+        *((name, c_uint32) for name in ("device", "generation", "tgid", "window")),
+        ("port", c_uint16),
+        ("protocol", c_uint8),
+        ("asked", c_uint8),
+        ("pad", c_uint32),
+    )
+
+
+class Repeat(Record):
+    """struct enf_repeat"""
+
+    _fields_ = (("more", c_uint64), ("first", CEvent))
 
 
 def pack(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], value: object) -> bytes:

@@ -130,7 +130,7 @@ class Agent:
         self._probes.commit()
 
     def _start_loops(self) -> None:
-        records = self._records = Records(self._reconcile.at, self._probes.open_maps(), self._cgroups)
+        records = self._records = Records(self._reconcile.at, self._cgroups)
         rings = self._sweep.rings(self._auditing.rings(self._probes))
         self._pipeline = Pipeline(rings, self._probes.open_maps(), records, self._journal, born=self._on_born)
         self._probes.hand_over(self._pipeline.read_out)
@@ -270,6 +270,7 @@ class Agent:
             shortcomings={**self._auditing.shortcomings(), **self._guard.shortcomings(), **self._sweep.shortcomings()},
             egress_blocked=self._guard.counts(),
             malformed=self._pipeline.malformed,
+            waiting=self._pipeline.waiting,
         )
 
     def _reading(self) -> Reading:

@@ -46,6 +46,10 @@ WATCH_S = 0.5
 """How often the policy's files are looked at for a change."""
 
 
+RECORDS = 1000
+"""Records a second that one container may have in the log: some 1 MB, which zstd makes a tenth of."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """How the journal is cut into segments, and what is kept of it: sizes in bytes, ages in seconds.
@@ -68,7 +72,7 @@ class Settings:
     """The options of ``run``. ``mechanism`` forces one rung of the ladder ("" for the best); ``require_deny`` refuses less.
 
     ``mode`` overrides the policy's own; ``cgroup`` is the cgroup above the containers ("" to take Docker's default);
-    ``docker`` is the engine's address.
+    ``docker`` is the engine's address; ``records_per_second`` is what one container may have in the log, 0 for any number.
     """
 
     policy: Path = POLICY
@@ -83,6 +87,7 @@ class Settings:
     cgroup: str = ""
     docker: str = "unix:///var/run/docker.sock"
     limits: Limits = LIMITS
+    records_per_second: int = RECORDS
 
     @property
     def own(self) -> dict[Path, bool]:

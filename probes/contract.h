@@ -28,12 +28,18 @@
 #define ENF_PROTO_ANY 0
 #define ENF_MAX_OPENED 16384     /* open files of one subject that one look tells of */
 
+#define ENF_WINDOW_BITS 30       /* what is the same within 2^30 ns (1.07 s) is one record more; a budget is for as long */
+#define ENF_SUBJECTS 65536       /* that have a share of their own in a ring; those beyond have one together with another */
+#define ENF_EVENTS_PAGES 2048    /* the rings, in pages: 8 MiB, 12,945 records */
+#define ENF_ATTEMPTS_PAGES 256
+
 struct enf_config {              /* map `config`, one slot */
 	u32 generation;          /* the live policy load */
 	u32 host_mnt_ns;         /* inode number of the host's mount namespace: an exec outside it arms a subject */
 	u32 tracepoint_hooks;    /* bit 1 << enum enf_hook: what the sys_exit program answers; the rest has a better one */
 	u32 instance;            /* random, kept in the agent's state too: whose numbers these maps speak in */
 	u32 epoch;               /* raised after every change of what networks are judged by: flows judged before are judged anew */
+	u32 budget;              /* records of one subject in a window; 0: as many as there are */
 };
 
 struct enf_subject {             /* maps `subjects`, `gone`: cgroup id (u64) → this */
@@ -182,6 +188,22 @@ struct enf_count_key {           /* per-CPU map `counts`: this → u64 */
 	u8  hook;
 };
 
+/*
+ * Array `shares`, written by the kernel; array `taken` (u64) beside it, by the agent: what it has read of them. The index is
+ * enum enf_ring << 16 | the lower bits of the subject; that of ENF_NOBODY is all of them together.
+ */
+struct enf_share {
+	u64 sent;                /* records since the maps were made */
+	u32 window;              /* the last one in which there was a record */
+	u32 used;                /* records in that window */
+};
+
+struct enf_account_key {         /* map `accounts`: this → u64; what the agent knows and the kernel does not */
+	u32 kind;                /* enum enf_account */
+	u32 which;               /* LOST: enum enf_cause; PLACE: enum enf_place_of */
+	struct enf_count_key what;
+};
+
 struct enf_loss_key {            /* per-CPU map `losses`: this → u64 */
 	u32 subject;
 	u32 cause;               /* enum enf_cause */
@@ -214,6 +236,26 @@ struct enf_opened {              /* one record of the iterators of opened.c, and
 	u32 version;             /* the inode's i_generation: so may that */
 	u32 pad;
 	struct enf_event event;  /* without a time, a hook and a verdict: the agent's */
+};
+
+/* Map `repeats`: this → struct enf_repeat. Whatever tells two violations apart for who reads the log is in the key. */
+struct enf_repeat_key {
+	struct enf_count_key what;
+	struct enf_address address;
+	u64 detail;              /* of the file, or of the name that was asked for */
+	u32 device;
+	u32 generation;
+	u32 tgid;                /* 0 for a packet */
+	u32 window;              /* CLOCK_BOOTTIME >> ENF_WINDOW_BITS: nobody adds to an entry of a window that is over */
+	u16 port;
+	u8  protocol;
+	u8  asked;
+	u32 pad;
+};
+
+struct enf_repeat {
+	u64 more;                /* after the first, which is a record of its own */
+	struct enf_event first;
 };
 
 #endif

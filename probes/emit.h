@@ -26,16 +26,28 @@ static __always_inline void enf_count(const struct enf_count_key *key)
 		enf_lose(k.subject, ENF_LOST_COUNTS);
 }
 
+#include "storm.h"
+
 /* by_task: the current task is who tries; a packet may leave or come while any other runs. */
-static __always_inline void enf_fill(const int by_task, struct enf_event *e, u32 subject, u8 hook, u8 mechanism)
+static __always_inline void enf_fill(const int by_task, struct enf_event *e, const struct enf_repeat_key *key, u8 mechanism)
 {
 	u64 ids;
 
 	__builtin_memset(e, 0, __builtin_offsetof(struct enf_event, path));
 	e->ts_ns = bpf_ktime_get_boot_ns();
-	e->subject = subject;
+	e->subject = key->what.subject;
+	e->object = key->what.object;
+	e->peer = key->what.peer;
+	e->class_ = key->what.class_;
+	e->verdict = key->what.verdict;
+	e->hook = key->what.hook;
+	e->generation = key->generation;
+	e->asked = key->asked;
+	e->device = key->device;
+	e->protocol = key->protocol;
+	e->port = key->port;
+	e->address = key->address;
 	e->count = 1;
-	e->hook = hook;
 	e->mechanism = mechanism;
 	if (!by_task)
 		return;
@@ -47,42 +59,78 @@ static __always_inline void enf_fill(const int by_task, struct enf_event *e, u32
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 }
 
-/* A record with all that is common to every hook, or 0 if the ring is full, which is counted. */
-static __always_inline struct enf_event *enf_begin_by(const int by_task, u32 subject, u32 generation, u8 hook, u8 mechanism)
+/*
+ * A record with all that is common to every hook, or 0 if there is to be none, which is counted: the same has happened just
+ * before, the subject has had its share, the ring is full. `key` says what makes another the same; `name` see enf_same_name.
+ */
+static __always_inline struct enf_event *enf_begin(const int by_task, struct enf_repeat_key *key, const char *name, u8 mechanism)
 {
-	struct enf_event *e = events.ringbuf_reserve(sizeof(*e));
+	struct enf_event *e;
+	u32 cause;
 
+	key->window = enf_window();
+	key->tgid = by_task ? bpf_get_current_pid_tgid() >> 32 : 0;
+	/* the canary looks for a record of each attempt at once */
+	if (key->what.subject != ENF_CANARY && enf_repeated(key, name))
+		return 0;
+	cause = enf_barred(key->what.subject, ENF_RING_EVENTS, ENF_EVENTS_PAGES);
+	e = cause ? 0 : events.ringbuf_reserve(sizeof(*e));
 	if (!e) {
-		enf_lose(subject, hook == ENF_HOOK_BORN ? ENF_LOST_UNJUDGED : ENF_LOST_RING);
+		enf_lose(key->what.subject, cause ? cause : ENF_LOST_RING);
 		return 0;
 	}
-	enf_fill(by_task, e, subject, hook, mechanism);
-	e->generation = generation;
+	enf_fill(by_task, e, key, mechanism);
 	return e;
 }
 
-static __always_inline struct enf_event *enf_begin(u32 subject, u32 generation, u8 hook, u8 mechanism)
+static __always_inline void enf_end(struct enf_event *e, struct enf_repeat_key *key)
 {
-	return enf_begin_by(1, subject, generation, hook, mechanism);
+	enf_expect_more(key, e);
+	enf_sent(key->what.subject, ENF_RING_EVENTS);
+	events.ringbuf_submit(e, ENF_RING_QUIET);
 }
 
-/* The same for an attempt that something else refused, in the other ring. */
-static __always_inline struct enf_event *enf_attempts_begin(u32 subject)
+/* The record of a container's birth, which is no violation: whoever may make cgroups at will is no better than any hog. */
+static __always_inline struct enf_event *enf_begin_birth(struct enf_repeat_key *key)
 {
-	struct enf_event *e = attempts.ringbuf_reserve(sizeof(*e));
+	struct enf_event *e = 0;
 
+	if (!enf_barred(key->what.subject, ENF_RING_EVENTS, ENF_EVENTS_PAGES))
+		e = events.ringbuf_reserve(sizeof(*e));
+	if (!e) {
+		enf_lose(key->what.subject, ENF_LOST_UNJUDGED);
+		return 0;
+	}
+	enf_fill(1, e, key, 0);
+	return e;
+}
+
+static __always_inline void enf_end_birth(struct enf_event *e, u32 subject)
+{
+	enf_sent(subject, ENF_RING_EVENTS);
+	events.ringbuf_submit(e, ENF_RING_QUIET);
+}
+
+/* The same for an attempt that something else refused, in the other ring: none of the cheap ways to tell repeats is open there. */
+static __always_inline struct enf_event *enf_begin_attempt(u32 subject)
+{
+	struct enf_repeat_key key = {.what.subject = subject, .what.hook = ENF_HOOK_REFUSED, .generation = enf_generation()};
+	struct enf_event *e = 0;
+
+	if (!enf_barred(subject, ENF_RING_ATTEMPTS, ENF_ATTEMPTS_PAGES))
+		e = attempts.ringbuf_reserve(sizeof(*e));
 	if (!e) {
 		enf_lose(subject, ENF_LOST_UNJUDGED);
 		return 0;
 	}
-	enf_fill(1, e, subject, ENF_HOOK_REFUSED, ENF_BY_MOUNT);
-	e->generation = enf_generation();
+	enf_fill(1, e, &key, ENF_BY_MOUNT);
 	return e;
 }
 
-static __always_inline void enf_end(struct enf_event *e)
+static __always_inline void enf_end_attempt(struct enf_event *e, u32 subject)
 {
-	events.ringbuf_submit(e, ENF_RING_QUIET);
+	enf_sent(subject, ENF_RING_ATTEMPTS);
+	attempts.ringbuf_submit(e, ENF_RING_QUIET);
 }
 
 #endif

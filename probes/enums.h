@@ -86,13 +86,25 @@ enum enf_guarded { ENF_GUARD_MAP = 1, ENF_GUARD_PROGRAM = 2, ENF_GUARD_LINK = 3 
 enum enf_cause {                 /* why a counted violation has no record */
 	ENF_LOST_RING = 1,       /* the ring was full */
 	ENF_LOST_COUNTS = 2,     /* the counts map was full: the violation is counted here only */
-	ENF_SUPPRESSED_BUDGET = 3,
-	ENF_SUPPRESSED_REPEAT = 4,
+	ENF_SUPPRESSED_BUDGET = 3,   /* the subject had its number of records in this window */
+	ENF_SUPPRESSED_SHARE = 4,    /* the subject's records that nobody has read yet take their share of the ring */
 	ENF_LOST_UNJUDGED = 5,   /* a record that was no counted violation (REFUSED, BORN) found the ring full */
 	ENF_LOST_JOURNAL = 6,    /* written by the agent: the record was read, but the disk refused it */
 	ENF_LOST_UNREADABLE = 8, /* written by the agent: the record is not what this header says */
 	ENF_LOST_SUBJECTS = 7,   /* the subjects map was full: a new cgroup is not governed; never silent */
 };
+
+enum enf_ring { ENF_RING_EVENTS = 0, ENF_RING_ATTEMPTS = 1 };
+
+enum enf_account {               /* what a row of the map `accounts` is */
+	ENF_COUNTED = 1,         /* violations that only the agent could judge, or that an earlier build counted */
+	ENF_RECORDED = 2,        /* violations of a subject that the journal holds */
+	ENF_LOST = 3,            /* violations of a subject that it does not hold, by cause */
+	ENF_PLACE = 4,           /* how far the agent has come: its last batch */
+	ENF_TAKEN_OVER = 5,      /* an earlier build, by its series: its rows have been added to these */
+};
+
+enum enf_place_of { ENF_SERIES = 0, ENF_BATCH = 1, ENF_IN_EVENTS = 2, ENF_IN_ATTEMPTS = 3, ENF_IN_REPEATS = 4 };
 
 enum enf_target { ENF_TO_NETWORK = 1, ENF_TO_SUBJECT = 2 };   /* what a connection may be granted to, CIDRs aside */
 

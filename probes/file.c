@@ -81,7 +81,7 @@ static __always_inline void enf_refused(struct enf_subject *s, int dirfd, u32 fl
 		asked |= ENF_WRITE;          /* a file that is to be made is a write, whatever it is opened for */
 	if (flags & ENF_O_PATH)
 		return;
-	e = enf_attempts_begin(s->id);
+	e = enf_begin_attempt(s->id);
 	if (!e)
 		return;
 	e->error = error;
@@ -90,7 +90,7 @@ static __always_inline void enf_refused(struct enf_subject *s, int dirfd, u32 fl
 	e->asked = asked;
 	n = of_user ? bpf_probe_read_user_str(e->path, ENF_PATH, path) : bpf_probe_read_kernel_str(e->path, ENF_PATH, path);
 	e->path_len = n > 0 && n < ENF_PATH ? n : ENF_PATH_CUT | ENF_PATH;
-	attempts.ringbuf_submit(e, ENF_RING_QUIET);
+	enf_end_attempt(e, s->id);
 }
 
 /* An open returns to whoever asked for it (open, openat, openat2, creat, exec, io_uring). */

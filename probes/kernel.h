@@ -16,7 +16,7 @@ struct ns_common { union { ENF_FIELD(ns_common, unsigned int, inum); }; };
 struct mnt_namespace { union { ENF_FIELD(mnt_namespace, struct ns_common, ns); }; };
 struct nsproxy { union { ENF_FIELD(nsproxy, struct mnt_namespace *, mnt_ns); }; };
 
-struct qstr { union { ENF_FIELD(qstr, const unsigned char *, name); }; };
+struct qstr { union { ENF_FIELD(qstr, const unsigned char *, name); ENF_FIELD(qstr, u32, hash); }; };
 struct super_block { union { ENF_FIELD(super_block, u32, s_dev); ENF_FIELD(super_block, unsigned long, s_magic); }; };
 struct hlist_node;
 struct inode {

@@ -39,14 +39,15 @@ static __always_inline void enf_enroll(u64 cgroup, struct enf_subject *born)
 
 static __always_inline void enf_tell_birth(u64 cgroup, const struct enf_subject *born, const struct enf_docker_id *docker)
 {
-	struct enf_event *e = enf_begin(born->id, enf_generation(), ENF_HOOK_BORN, 0);
+	struct enf_repeat_key key = {.what.subject = born->id, .what.hook = ENF_HOOK_BORN, .generation = enf_generation()};
+	struct enf_event *e = enf_begin_birth(&key);
 
 	if (!e)
 		return;
 	e->cgroup_id = cgroup;
 	e->path_len = ENF_DOCKER_ID;
 	__builtin_memcpy(e->path, docker->hex, ENF_DOCKER_ID);
-	enf_end(e);
+	enf_end_birth(e, born->id);
 }
 
 /*

@@ -2,6 +2,8 @@
 #ifndef ENF_MAPS_H
 #define ENF_MAPS_H
 
+#define ENF_MAPPED (1 << 10)     /* BPF_F_MMAPABLE */
+
 /* Sizes leave two generations of 10,000 subjects with ten rows each side by side. */
 BPF_TABLE("array", u32, struct enf_config, config, 1);
 BPF_TABLE("hash", u64, struct enf_subject, subjects, 32768);
@@ -34,10 +36,16 @@ BPF_TABLE("lru_hash", u32, u32, strays, 1024);       /* tasks born outside their
 /* What the kernel writes: counts and losses are exact whatever happens to the records in the ring. */
 BPF_TABLE("percpu_hash", struct enf_count_key, u64, counts, 65536);
 BPF_TABLE("percpu_hash", struct enf_loss_key, u64, losses, 32768);
-BPF_TABLE("hash", u32, u64, recorded, 32768);        /* by subject, written by the agent: violations that the journal holds */
+
+/* What of it is told one by one: see storm.h. The agent's account of it has a row for each subject and cause. */
+BPF_TABLE("hash", struct enf_repeat_key, struct enf_repeat, repeats, 8192);
+BPF_TABLE("array", u32, struct enf_repeat, blank, 1);                        /* zeros: a value too large for the stack */
+BPF_F_TABLE("array", u32, struct enf_share, shares, 2 * ENF_SUBJECTS, ENF_MAPPED);
+BPF_F_TABLE("array", u32, u64, taken, 2 * ENF_SUBJECTS, ENF_MAPPED);
+BPF_F_TABLE("hash", struct enf_account_key, u64, accounts, 262144, BPF_F_NO_PREALLOC);
 BPF_TABLE("array", u32, struct enf_opened, opened, 1);   /* where a record of opened.c is put together; one reader at a time */
 BPF_F_TABLE("hash", u32, u64, told, 32768, BPF_F_NO_PREALLOC);  /* by subject, emptied by the agent before each look: records of opened.c */
-BPF_RINGBUF_OUTPUT(attempts, 256);       /* what others refused: dear to judge and free to provoke, so it has a ring of its own */
-BPF_RINGBUF_OUTPUT(events, 2048);        /* pages: 8 MiB, some 13,000 records between two drains */
+BPF_RINGBUF_OUTPUT(attempts, ENF_ATTEMPTS_PAGES);    /* what others refused: dear to judge and free to provoke, so it has a ring of its own */
+BPF_RINGBUF_OUTPUT(events, ENF_EVENTS_PAGES);
 
 #endif

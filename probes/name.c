@@ -33,31 +33,38 @@ static __always_inline bool enf_own_type(u16 type)
 	return type == 1 || type == ENF_DNS_PTR || type == 15 || type == 28;
 }
 
+static __always_inline u64 enf_hash_name(const char *name)
+{
+	const u64 *word = (const u64 *)name;
+	u64 hash = 0;
+
+	for (int i = 0; i < ENF_DNS_NAME / 8; i++)
+		hash = (hash ^ word[i]) * 0x9e3779b97f4a7c15;
+	return hash;
+}
+
 /* Refused, counted and recorded with the name, as far as it was read; the verdict is what the subject's mode says. */
 static __always_inline enum enf_verdict enf_refuse_name(const int by_task, u32 subject, u32 generation, struct enf_net_subject n,
 							const struct enf_name_key *asked, u32 length, u8 protocol)
 {
-	struct enf_count_key count = {.subject = subject, .object = n.home, .peer = ENF_OUTSIDE_NAME, .class_ = ENF_CLASS_INSIDE,
-				      .access = ENF_CONNECT, .hook = ENF_HOOK_NAME};
+	struct enf_repeat_key key = {.generation = generation, .asked = ENF_CONNECT, .protocol = protocol};
 	struct enf_event *e;
 
-	count.verdict = enf_decide(0, ENF_CONNECT, n.regime == ENF_QUARANTINED ? ENF_ENFORCE : n.mode);
-	enf_count(&count);
-	e = enf_begin_by(by_task, subject, generation, ENF_HOOK_NAME, ENF_BY_CGROUP);
+	key.what = (struct enf_count_key){.subject = subject, .object = n.home, .peer = ENF_OUTSIDE_NAME,
+					  .class_ = ENF_CLASS_INSIDE, .access = ENF_CONNECT, .hook = ENF_HOOK_NAME};
+	key.what.verdict = enf_decide(0, ENF_CONNECT, n.regime == ENF_QUARANTINED ? ENF_ENFORCE : n.mode);
+	enf_count(&key.what);
+	if (asked)
+		key.detail = enf_hash_name(asked->name);
+	e = enf_begin(by_task, &key, asked ? asked->name : 0, ENF_BY_CGROUP);
 	if (!e)
-		return count.verdict;
-	e->object = n.home;
-	e->peer = ENF_OUTSIDE_NAME;
-	e->verdict = count.verdict;
-	e->class_ = ENF_CLASS_INSIDE;
-	e->asked = ENF_CONNECT;
+		return key.what.verdict;
 	e->mode = n.mode;
-	e->protocol = protocol;
 	e->path_len = length;
 	if (asked)
 		__builtin_memcpy(e->path, asked->name, sizeof(asked->name));
-	enf_end(e);
-	return count.verdict;
+	enf_end(e, &key);
+	return key.what.verdict;
 }
 
 /* The name in a query, and its length; 0 if there is none, or one too long to be anybody's here. */
@@ -115,7 +122,7 @@ static __always_inline bool enf_own_name(const struct enf_name_key *asked, u16 t
 static __always_inline enum enf_verdict enf_answer_name_query(struct __sk_buff *skb, u32 at, const struct enf_subject *s,
 							      u32 generation, struct enf_net_subject n)
 {
-	struct enf_name_key key = {.generation = generation, .scope = n.scope};
+	struct enf_name_key key __attribute__((aligned(8))) = {.generation = generation, .scope = n.scope};
 	u16 questions = 0, type = 0;
 	u32 length;
 

@@ -52,20 +52,14 @@ static __always_inline void enf_blame(struct enf_count_key *k, u32 generation, u
 static __always_inline void enf_net_record(const int by_task, const struct enf_count_key *k, u32 generation, u8 mode,
 					   const struct enf_flow *f, u8 mechanism)
 {
-	struct enf_event *e = enf_begin_by(by_task, k->subject, generation, k->hook, mechanism);
+	struct enf_repeat_key key = {.what = *k, .generation = generation, .asked = ENF_CONNECT, .address = f->to,
+				     .port = f->port, .protocol = f->protocol};
+	struct enf_event *e = enf_begin(by_task, &key, 0, mechanism);
 
 	if (!e)
 		return;
-	e->object = k->object;
-	e->peer = k->peer;
-	e->verdict = k->verdict;
-	e->class_ = k->class_;
-	e->asked = ENF_CONNECT;
 	e->mode = mode;
-	e->protocol = f->protocol;
-	e->port = f->port;
-	e->address = f->to;
-	enf_end(e);
+	enf_end(e, &key);
 }
 
 /* How the policy sees a subject: a governed one without a row may go nowhere. */

@@ -85,7 +85,8 @@ def _status_text(found: dict[str, Any]) -> list[str]:
     lines = [
         f"policy      {policy['hash'][:12]} ({policy['mode']}), generation {policy['generation']}, {policy['path']}",
         f"containers  {sum(c['running'] for c in containers)} running, {sum(not c['running'] for c in containers)} stopped",
-        f"violations  {counts['counted']} counted: {counts['recorded']} recorded, {counts['suppressed']} suppressed, lost: {lost}",
+        f"violations  {counts['counted']} counted: {counts['recorded']} recorded, {counts['suppressed']} suppressed, "
+        f"{counts['waiting']} waiting, lost: {lost}",
         f"not judged  {found['unplaced']} attempts refused by others could not be placed, {found['malformed']} records not read",
         f"self-test   {'passed' if found['selftest']['success'] else 'FAILED: ' + str(found['selftest']['failures'])}",
         f"docker      {'connected' if found['docker']['connected'] else 'NOT CONNECTED'}, {found['docker']['address']}",

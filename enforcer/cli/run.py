@@ -80,6 +80,13 @@ def start_logging(level: int = logging.INFO) -> None:
 )
 @click.option("--pins", type=PATH, default=defaults.PINS, show_default=True, help="Directory of pins, on a bpffs.")
 @click.option("--cgroup", default="", help="The cgroup above the containers, if not Docker's default.")
+@click.option(
+    "--records-per-second",
+    type=click.IntRange(0, 1_000_000),
+    default=defaults.RECORDS,
+    show_default=True,
+    help="Records of one container in the log, and as many of repeats; the rest is counted. 0: all.",
+)
 @click.option("--tls-cert", default="", help="PEM certificate for the scrape's HTTPS.")
 @click.option("--tls-key", default="", help="PEM key for the scrape's HTTPS.")
 @click.option("--tls-client-ca", default="", help="Serve only clients with a certificate of this authority.")

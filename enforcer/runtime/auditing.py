@@ -67,7 +67,12 @@ class Auditing:
         if asked == "audit":
             return Watching("--mechanism audit was asked for", lambda maps: self._watch(maps, ALL))
         try:
-            return Probes(self._settings.pins, Source.of(probes_directory(), asked), instance=instance, mechanism=asked)
+            return Probes(
+                *(self._settings.pins, Source.of(probes_directory(), asked)),
+                instance=instance,
+                mechanism=asked,
+                records_per_second=self._settings.records_per_second,
+            )
         except HostError as e:
             why = why_no_bpf()
             if asked or self._settings.require_deny or not why:

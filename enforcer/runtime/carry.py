@@ -1,19 +1,20 @@
 """Counting goes on across an upgrade: what an older build has counted is taken over once its programs have ended.
 
 While both builds hold, the programs of both count, so the second of a swap may be counted twice; nothing is counted less.
-User space cannot add to a counter that a program writes at the same time: the older numbers get keys of their own, which no
-program writes (``abi.EARLIER``). Each number leaves the older map as soon as it stands in the new one, so that a crash in the
-middle is made good by the next start.
+The older numbers get rows of their own, which nothing else adds to (``abi.EARLIER``). They are added in one system call, with
+a word that they were: a start that dies there has taken over all of them or none.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
+from collections import Counter
 from collections.abc import Iterator
 
 from enforcer import abi
 from enforcer.core.ids import Reserved
+from enforcer.edges.bpf.accounts import Account
 from enforcer.edges.bpf.maps import Maps
 from enforcer.errors import EdgeError
 
@@ -21,27 +22,36 @@ log = logging.getLogger(__name__)
 
 
 def carry(old: Maps, new: Maps) -> int:
-    """Take over what ``old`` holds of counts, losses and what is on record; how many violations. Its programs must have ended.
+    """Take over what ``old`` holds of counts, losses and what is on record; how many violations were counted there.
 
-    Both speak in the numbers of one state directory. The canary's own are left behind.
+    Its programs must have ended, and its records been read. Both speak in the numbers of one state directory. The canary's own
+    are left behind.
     """
-    violations = 0
-    for raw, n in _taken(old, "counts", abi.CountKey):
-        key = abi.decode(abi.CountKey, raw)
-        if key.subject != Reserved.CANARY:
-            violations += n
-            key.hook = abi.EARLIER
-            _add_count(new, key, n)
-    for raw, n in _taken(old, "losses", abi.LossKey):
-        loss = abi.decode(abi.LossKey, raw)
-        if loss.subject != Reserved.CANARY:
-            new.add_loss(loss.subject, loss.cause | abi.EARLIER_CAUSE, n)
-    for subject, n in old.recorded().items():
-        new.add_recorded(subject, n)
-        old.forget("recorded", subject.to_bytes(4, "little"))
+    series = old.accounts.place().series
+    known = Account(abi.TAKEN_OVER, 0, series & 0xFFFFFFFF, series >> 32)
+    rows: Counter[Account] = Counter()
+    for row, n in _rows(old):
+        rows[row] += n
+    if not new.accounts.get(known):
+        try:
+            new.accounts.add({**rows, known: 1})
+        except EdgeError as e:  # the map is full
+            log.error("what an older build has counted cannot be kept: %s", e)
     _keep_inbound(old, new)
     _keep_gone(old, new)
-    return violations
+    return sum(n for row, n in rows.items() if row.kind == abi.COUNTED)
+
+
+def _rows(old: Maps) -> Iterator[tuple[Account, int]]:
+    for key, n in old.counts().items():
+        row = Account(abi.COUNTED, 0, *key)
+        if row.subject != Reserved.CANARY:
+            yield row._replace(hook=abi.EARLIER), n
+    for (subject, cause), n in old.losses().items():
+        if subject != Reserved.CANARY:
+            yield Account(abi.LOST, cause | abi.EARLIER_CAUSE, subject), n
+    for subject, n in old.recorded().items():
+        yield Account(abi.RECORDED, 0, subject), n
 
 
 def _keep_inbound(old: Maps, new: Maps) -> None:
@@ -60,18 +70,3 @@ def _keep_gone(old: Maps, new: Maps) -> None:
     for key in list(old.keys("gone", ctypes.sizeof(ctypes.c_uint64))):
         if value := old.row("gone", key, abi.Subject):
             new.put_row("gone", key, value)
-
-
-def _taken(old: Maps, name: str, kind: type[abi.Record]) -> Iterator[tuple[bytes, int]]:
-    """Each key with its number, which is removed once the caller has come for the next."""
-    for key, n in list(old.sums(name, ctypes.sizeof(kind))):
-        yield key, n
-        old.forget(name, key)
-
-
-def _add_count(new: Maps, key: abi.CountKey, n: int) -> None:
-    try:
-        new.add_count(key, n)
-    except EdgeError as e:  # the map is full, as in the kernel
-        log.error("%d violations of an older build are counted as lost: %s", n, e)
-        new.add_loss(key.subject, abi.LOST_COUNTS | abi.EARLIER_CAUSE, n)

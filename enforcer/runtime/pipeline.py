@@ -7,26 +7,54 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 
 from enforcer import abi
 from enforcer.core.event import Event, Notice
 from enforcer.core.ids import Reserved
 from enforcer.core.model import Hook
+from enforcer.edges.bpf.accounts import Account
 from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.record import Record, record_of
+from enforcer.edges.bpf.repeats import Repeated
 from enforcer.edges.bpf.ring import Rings
-from enforcer.errors import AbiError, EdgeError
+from enforcer.errors import AbiError
+from enforcer.runtime.ledger import ACCOUNTS, BATCH, Ledger
 from enforcer.runtime.proof import attempt_of
 from enforcer.runtime.records import Records, boot_offset_ns
-from enforcer.sinks.journal import VIOLATIONS, JournalSink
+from enforcer.sinks.journal import JournalSink
 
 log = logging.getLogger(__name__)
 
-BATCH = 4096
-"""Records of one journal write: some 2 MB, and a quarter of what the ring holds."""
+ROUNDS = 16
+"""Batches of one drain: five times what the ring holds, and then the thread looks whether it shall end."""
 
 ATTEMPTS = 64
 """Attempts that something else refused, judged in one round: each costs some hundred system calls."""
+
+SETTLED = 1
+"""Whole windows that pass before repeats are taken out: a clock that is read on another CPU may be a little behind."""
+
+_EVER = 1 << 32
+
+
+@dataclass
+class _Batch:
+    """What goes into the journal together, and what is accounted for it."""
+
+    items: list[Event | Notice] = field(default_factory=list)
+    account: Counter[Account] = field(default_factory=Counter)
+
+
+@cache
+def _on_record(subject: int) -> Account:
+    return Account(abi.RECORDED, 0, subject)
+
+
+def _window() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) >> abi.WINDOW_BITS
 
 
 class Pipeline:
@@ -38,8 +66,11 @@ class Pipeline:
     def __init__(
         self, rings: Rings, maps: Maps, records: Records, journal: JournalSink, *, born: Callable[[str], None]
     ) -> None:
-        self._rings, self._maps, self._records, self._journal, self._born = rings, maps, records, journal, born
+        self._records, self._journal, self._born = records, journal, born
+        self._last = journal.mark
+        self._ledger = Ledger(rings, maps, self._last)
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
+        self._flushed = 0
         self.canary_records: Counter[str] = Counter()
         self.malformed = 0
 
@@ -48,57 +79,82 @@ class Pipeline:
         self._notices.put(Notice(0, time.time_ns(), action, message, outcome=outcome, fields=fields))
 
     def drain(self) -> int:
-        """One round: at most ``BATCH`` records and every waiting notice. How many records were read."""
-        return self._round(self._rings)
+        """Read what there is, at most ``ROUNDS`` batches, every waiting notice and what was repeated; how many records."""
+        total = 0
+        for _ in range(ROUNDS):
+            read = self._round(self._ledger)
+            total += read
+            if not read:
+                break
+        if self._flushed != (window := _window()):
+            self._flushed = window
+            self._flush(self._ledger, window - SETTLED)
+        return total
 
-    def read_out(self, rings: Rings) -> None:
-        """Read what an earlier build has left in its rings, to the end; before the first ``drain``."""
-        while self._round(rings):
+    def read_out(self, rings: Rings, maps: Maps) -> None:
+        """Read what an earlier build has left, whose programs have ended; before the first ``drain``."""
+        ledger = Ledger(rings, maps, self._last)
+        while self._round(ledger):
             pass
+        self._flush(ledger, _EVER)
 
-    def _round(self, rings: Rings) -> int:
-        batch: list[Event | Notice] = []
-        subjects: Counter[int] = Counter()
-        offset, read = boot_offset_ns(), 0
-        for raw in chain(rings.events.read(BATCH), rings.attempts.read(ATTEMPTS)):
+    def waiting(self) -> Counter[int]:
+        """Subject → counted violations that are neither on record nor lost yet."""
+        return self._ledger.waiting()
+
+    def _round(self, ledger: Ledger) -> int:
+        batch, offset, read = _Batch(), boot_offset_ns(), 0
+        for raw in chain(ledger.rings.events.read(BATCH), ledger.rings.attempts.read(ATTEMPTS)):
             read += 1
-            record = abi.decode(abi.CEvent, raw)
-            event = self._taken(record, offset)
-            if event:
-                batch.append(event)
-                subjects[record.subject] += event.count
+            self._take(record_of(raw), offset, batch)
+            if len(batch.account) >= ACCOUNTS:
+                break
         while not self._notices.empty():
-            batch.append(self._notices.get())
-        self._keep(batch, subjects)
-        rings.events.advance()
-        rings.attempts.advance()
+            batch.items.append(self._notices.get())
+        if read or batch.items:
+            ledger.keep(self._journal, batch.items, batch.account)
         return read
 
-    def _taken(self, record: abi.CEvent, offset_ns: int) -> Event | None:
+    def _flush(self, ledger: Ledger, window: int) -> None:
+        offset = boot_offset_ns()
+        for entries in ledger.repeats(window):
+            batch = _Batch()
+            for entry in entries:
+                if entry.more:
+                    self._take_repeated(entry, offset, batch)
+            ledger.keep(self._journal, batch.items, batch.account, entries)
+
+    def _take_repeated(self, entry: Repeated, offset_ns: int, batch: _Batch) -> None:
+        """The first has a record of its own: this one stands for those after it, until their window ended."""
+        before = len(batch.items)
+        self._take(entry.first._replace(count=entry.more, ts_ns=entry.end_ns), offset_ns, batch)
+        batch.items[before:] = [
+            replace(item, first_ns=entry.first.ts_ns + offset_ns) if isinstance(item, Event) else item
+            for item in batch.items[before:]
+        ]
+
+    def _take(self, record: Record, offset_ns: int, batch: _Batch) -> None:
         if record.subject == Reserved.CANARY:
             self.canary_records[attempt_of(record.hook, record.asked)] += record.count
-            return None
-        if record.hook == Hook.BORN:
-            self._born(bytes(record.path[: abi.DOCKER_ID]).decode("ascii", "replace"))
-            return None
+        elif record.hook == Hook.BORN:
+            self._born(record.path[: abi.DOCKER_ID].decode("ascii", "replace"))
+        else:
+            self._take_violation(record, offset_ns, batch)
+
+    def _take_violation(self, record: Record, offset_ns: int, batch: _Batch) -> None:
         try:
-            return self._records.event(record, offset_ns)
+            if record.hook == Hook.REFUSED:
+                found = self._records.attempted(record, offset_ns)
+                if found is None:
+                    return
+                event, counted = found
+                batch.account[counted] += record.count
+            else:
+                event = self._records.event(record, offset_ns)
         except AbiError:
             self.malformed += 1
-            self._account(record.subject, record.count, abi.LOST_UNREADABLE)
+            batch.account[Account(abi.LOST, abi.LOST_UNREADABLE, record.subject)] += record.count
             log.exception("a record cannot be read: this is a defect, please report it")
-            return None
-
-    def _keep(self, batch: list[Event | Notice], subjects: Counter[int]) -> None:
-        lost = self._journal.lost[VIOLATIONS]
-        self._journal.write(batch)
-        failed = self._journal.lost[VIOLATIONS] > lost
-        for subject, n in subjects.items():
-            self._account(subject, n, abi.LOST_JOURNAL if failed else 0)
-
-    def _account(self, subject: int, n: int, lost: int) -> None:
-        """``n`` violations of a subject are on record, or lost for a cause."""
-        try:
-            self._maps.add_loss(subject, lost, n) if lost else self._maps.add_recorded(subject, n)
-        except EdgeError as e:
-            log.error("an account of %d records cannot be kept: %s", n, e)
+            return
+        batch.items.append(event)
+        batch.account[_on_record(record.subject)] += event.count

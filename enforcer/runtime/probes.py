@@ -20,6 +20,7 @@ from enforcer.edges.bpf.opened import Opened
 from enforcer.edges.bpf.pins import mark, marked, remove
 from enforcer.edges.bpf.programs import PROGRAMS, Program
 from enforcer.edges.bpf.ring import Ring, Rings
+from enforcer.edges.bpf.shares import Shares
 from enforcer.edges.bpf.source import Source
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import ContainerGone, EdgeError, HostError
@@ -31,12 +32,17 @@ log = logging.getLogger(__name__)
 
 
 class Probes:
-    """One agent's programs and maps. ``mechanism`` forces one rung of the ladder for opens."""
+    """One agent's programs and maps. ``mechanism`` forces one rung of the ladder for opens.
+
+    ``records_per_second`` is what one subject may have in the log, in the mean over a window; 0: as many as there are.
+    """
 
     _older: tuple[tuple[Built, Maps], ...] = ()
     _known: frozenset[str] = frozenset()
 
-    def __init__(self, pins: Path, source: Source, *, instance: int, mechanism: str = "") -> None:
+    def __init__(
+        self, pins: Path, source: Source, *, instance: int, mechanism: str = "", records_per_second: int = 0
+    ) -> None:
         self._libbpf = Libbpf()
         self._loader = Loader(pins, self._libbpf)
         self._loader.prepare()
@@ -53,6 +59,7 @@ class Probes:
         self._covered: dict[int, str] = {}
         if not self.adopted:
             self.maps.configure(instance=instance, host_mnt_ns=os.stat("/proc/self/ns/mnt").st_ino)
+        self.maps.configure(budget=(records_per_second << abi.WINDOW_BITS) // 10**9)
 
     def _adopted(self, source: Source, instance: int) -> Built | None:
         """The pinned build of this source, if its maps speak in our numbers; one that does not stands until it is replaced."""
@@ -102,23 +109,23 @@ class Probes:
         self.maps.guard({kind: self._loader.numbers(self._built, kind) for kind in abi.GUARDED})
 
     def commit(self) -> None:
-        """This build is in force: whatever was pinned before it ends now, and what that has counted is taken over."""
+        """This build is in force: whatever was pinned before it ends now."""
         self._built = self._loader.finish(self._built)
         for old in self._loader.others(self._built):
             self._loader.end(old)
             if maps := self._readable(old, self.maps.config().instance):
-                log.info("violations that build %s had counted: %d", old.pins.name, carry(maps, self.maps))
                 self._older += ((old, maps),)
             else:
                 remove(old.pins)
 
-    def hand_over(self, read_out: Callable[[Rings], None]) -> None:
-        """Have the records read that earlier builds have left; nothing is left of those then."""
+    def hand_over(self, read_out: Callable[[Rings, Maps], None]) -> None:
+        """Have the records read that earlier builds have left, and take over their counts; nothing is left of them then."""
         for old, maps in self._older:
             rings = _rings(maps)
-            read_out(rings)
+            read_out(rings, maps)
             for ring in rings:
                 ring.close()
+            log.info("violations that build %s had counted: %d", old.pins.name, carry(maps, self.maps))
             maps.close()
             remove(old.pins)
         self._older = ()
@@ -221,4 +228,8 @@ class Probes:
 
 def _rings(maps: Maps) -> Rings:
     page = os.sysconf("SC_PAGE_SIZE")
-    return Rings(Ring(maps.fd("events"), 2048 * page), Ring(maps.fd("attempts"), 256 * page))
+    shares = (maps.fd("shares"), maps.fd("taken"))
+    return Rings(
+        Ring(maps.fd("events"), abi.EVENTS_PAGES * page, Shares(*shares, abi.RING_EVENTS)),
+        Ring(maps.fd("attempts"), abi.ATTEMPTS_PAGES * page, Shares(*shares, abi.RING_ATTEMPTS)),
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import chain, islice
 
 from enforcer import abi
+from enforcer.edges.bpf.record import SUBJECT_AT
 from enforcer.edges.bpf.ring import Ring
 
 ROOM = 16_384
@@ -31,8 +32,20 @@ class Queue(Ring):
         for _ in range(min(most, len(self._records))):
             yield self._records.popleft()
 
+    @property
+    def position(self) -> int:
+        """Nothing is read twice."""
+        return 0
+
     def advance(self) -> None:
         """What has been read is gone already."""
+
+    def skip(self, position: int) -> None:
+        """Nothing is there before its reader is."""
+
+    def waiting(self) -> Counter[int]:
+        """Subject → records that nobody has read yet."""
+        return Counter(int.from_bytes(raw[SUBJECT_AT : SUBJECT_AT + 4], "little") for raw in tuple(self._records))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -48,9 +61,22 @@ class Joined(Ring):
         """Up to ``most`` records, the kernel's first."""
         return islice(chain(self._ring.read(most), self._queue.read(most)), most)
 
+    @property
+    def position(self) -> int:
+        """In the kernel's ring."""
+        return self._ring.position
+
     def advance(self) -> None:
         """Give the kernel the ring's place back."""
         self._ring.advance()
+
+    def skip(self, position: int) -> None:
+        """In the kernel's ring."""
+        self._ring.skip(position)
+
+    def waiting(self) -> Counter[int]:
+        """Subject → records that nobody has kept yet, in both."""
+        return self._ring.waiting() + self._queue.waiting()
 
     def close(self) -> None:
         """Let go of the ring."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +11,12 @@ from enforcer import abi
 from enforcer.core.ids import Reserved
 from enforcer.core.model import Access, Kind, Mechanism, ObjectId, Verdict
 from enforcer.edges.bpf.maps import Maps
+from enforcer.runtime.books import SUPPRESSED, Book, books, total
 from enforcer.runtime.ladder import Hold
 from enforcer.runtime.proof import Finding
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import UNNAMED, object_of
 from enforcer.sinks.metrics import CAUSES, Reading, Violation
-
-SUPPRESSED = (abi.SUPPRESSED_BUDGET, abi.SUPPRESSED_REPEAT)
-LOST = (abi.LOST_RING, abi.LOST_JOURNAL, abi.LOST_UNREADABLE)
-"""The causes for which a counted violation has no record. LOST_COUNTS has one: only its line in the counters is missing."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class Health:
     """What a mechanism does not see on this host, or does not hold → why."""
     egress_blocked: Mapping[str, int] = field(default_factory=dict)
     """Network → packets that the egress guard has dropped."""
+    waiting: Callable[[], Mapping[int, int]] = dict
+    """Subject → counted violations that are neither on record nor lost yet; a look at all of the ring."""
 
 
 def mechanisms(holds: tuple[Hold, ...]) -> dict[str, str]:
@@ -91,7 +90,7 @@ def status(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Heal
             for c in sorted(snapshot.facts.containers.values(), key=lambda c: c.name)
         ],
         "degraded": degraded(snapshot, holds, health),
-        "counts": counts(maps),
+        "counts": counts(maps, snapshot, health.waiting()),
         "selftest": {
             "success": health.finding.success,
             "failures": health.finding.failures,
@@ -171,17 +170,13 @@ def suppressed(maps: Maps, snapshot: Snapshot) -> dict[str, int]:
     return dict(found)
 
 
-def counts(maps: Maps) -> dict[str, Any]:
-    """The invariant's four numbers: counted = recorded + suppressed + lost, once the ring is drained."""
-    losses = maps.losses()
-    real = {(s, c): n for (s, c), n in losses.items() if s != Reserved.CANARY}
-    return {
-        "counted": sum(n for key, n in maps.counts().items() if key[0] != Reserved.CANARY)
-        + sum(n for (_, c), n in real.items() if c == abi.LOST_COUNTS),
-        "recorded": sum(n for subject, n in maps.recorded().items() if subject != Reserved.CANARY),
-        "suppressed": sum(n for (_, c), n in real.items() if c in SUPPRESSED),
-        "lost": {CAUSES[cause]: sum(n for (_, c), n in real.items() if c == cause) for cause in LOST},
-    }
+def counts(maps: Maps, snapshot: Snapshot, waiting: Mapping[int, int]) -> dict[str, Any]:
+    """The numbers of the invariant, in all and by container: counted = recorded + suppressed + lost + waiting."""
+    named: defaultdict[str, list[Book]] = defaultdict(list)
+    for subject, book in books(maps, waiting).items():
+        named[snapshot.state.container(subject) or UNNAMED].append(book)
+    every = [book for found in named.values() for book in found]
+    return {**total(every), "containers": {name: total(found) for name, found in sorted(named.items())}}
 
 
 def containers(snapshot: Snapshot) -> Counter[str]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from enforcer import abi
 from enforcer.core.image import Image, Subject, Table
 from enforcer.core.model import Mechanism
 from enforcer.core.plan import Delete, Op, Publish, Put, Renew
+from enforcer.edges.bpf.accounts import Account, Accounts, Place
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.opened import Opened
+from enforcer.edges.bpf.repeats import Repeats
 from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import EdgeError, HostError
@@ -29,16 +31,55 @@ UNSEEN = ("connect4", "connect6", "sendmsg4", "sendmsg6")
 """Groups without a ladder that it does not see; of the others it sees those in ``SEEN``."""
 
 
+class Remembered(Accounts):
+    """The accounts of an agent without maps, for all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: Counter[Account] = Counter()
+
+    def all(self) -> dict[Account, int]:
+        """Every row."""
+        with self._lock:
+            return dict(self._rows)
+
+    def get(self, account: Account) -> int:
+        """One number, 0 if it was never added to."""
+        with self._lock:
+            return self._rows[account]
+
+    def add(self, changes: Mapping[Account, int], place: Place | None = None) -> None:
+        """Add to these rows. How far it has come does not outlive the agent."""
+        with self._lock:
+            self._rows.update(changes)
+
+    def place(self) -> Place:
+        """Nothing is left of an earlier agent."""
+        return Place()
+
+
+class NoRepeats(Repeats):
+    """Only a kernel filters."""
+
+    def __init__(self) -> None:
+        """Nothing is held."""
+
+    def any(self) -> bool:
+        """There are none."""
+        return False
+
+    def waiting(self) -> Counter[int]:
+        """There are none."""
+        return Counter()
+
+
 class Tables(Maps):
     """The maps in memory, for all threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._generation, self._epoch = 0, 0
         self._subjects: dict[int, Subject] = {}
-        self._counts: Counter[tuple[int, int, int, int, int, int, int]] = Counter()
-        self._losses: Counter[tuple[int, int]] = Counter()
-        self._written: Counter[int] = Counter()
+        self.accounts, self.repeats = Remembered(), NoRepeats()
 
     def close(self) -> None:
         """Nothing is held."""
@@ -81,36 +122,9 @@ class Tables(Maps):
         """None is stopped."""
         return {}
 
-    def counts(self) -> dict[tuple[int, int, int, int, int, int, int], int]:
-        """(subject, object, peer, class, access, verdict, hook) → violations since the agent started."""
-        with self._lock:
-            return dict(self._counts)
-
-    def losses(self) -> dict[tuple[int, int], int]:
-        """(subject, cause) → violations or records that are missing somewhere."""
-        with self._lock:
-            return dict(self._losses)
-
-    def recorded(self) -> dict[int, int]:
-        """Subject → violations that the journal holds."""
-        with self._lock:
-            return dict(self._written)
-
-    def add_count(self, key: abi.CountKey, n: int) -> None:
-        """Count a violation."""
-        parts = key.subject, key.object, key.peer, key.class_, key.access, key.verdict, key.hook
-        with self._lock:
-            self._counts[parts] += n
-
-    def add_loss(self, subject: int, cause: int, n: int) -> None:
-        """Count what is missing."""
-        with self._lock:
-            self._losses[subject, cause] += n
-
-    def add_recorded(self, subject: int, n: int) -> None:
-        """The journal holds ``n`` more violations of this subject."""
-        with self._lock:
-            self._written[subject] += n
+    def sums(self, name: str, size: int) -> Iterator[tuple[bytes, int]]:
+        """No program counts."""
+        return iter(())
 
 
 class Watching(Probes):

@@ -133,7 +133,10 @@ def _losses(reading: Reading) -> Iterator[Metric]:
         lost,
     )
     yield _family(
-        "enforcer_events_suppressed", "Violations counted without a record of their own.", ("container",), suppressed
+        "enforcer_events_suppressed",
+        "Violations beyond what one container may have in the log: counted, but not told one by one.",
+        ("container",),
+        suppressed,
     )
     yield _family(
         "enforcer_egress_blocked_packets",

@@ -11,7 +11,8 @@ import pytest
 
 from enforcer import abi
 from enforcer.core import enums, ids, image, model
-from enforcer.edges.bpf.maps import LAYOUT
+from enforcer.edges.bpf import maps
+from enforcer.edges.bpf.record import LAYOUT, SUBJECT_AT, Record, record_of
 from enforcer.edges.bpf.source import probes_directory
 from enforcer.errors import AbiError
 
@@ -105,6 +106,11 @@ def test_enums(tmp_path: Path) -> None:
         *((f"ENF_GUARD_{kind.rstrip('s').upper()}", number) for kind, number in abi.GUARDED.items()),
         *((f"ENF_CLASS_{name}", getattr(abi, name)) for name in ("DATA", "EXTERNAL", "INSIDE")),
         *((f"ENF_{name}", getattr(abi, name)) for name in vars(abi) if name.startswith(("LOST_", "SUPPRESSED_"))),
+        *((f"ENF_{name}", getattr(abi, name)) for name in vars(abi) if name.startswith(("RING_", "IN_"))),
+        *((f"ENF_{name}", getattr(abi, name)) for name in ("COUNTED", "RECORDED", "LOST", "PLACE", "TAKEN_OVER")),
+        *((f"ENF_{name}", getattr(abi, name)) for name in ("SERIES", "BATCH", "WINDOW_BITS", "SUBJECTS")),
+        ("ENF_EVENTS_PAGES", abi.EVENTS_PAGES),
+        ("ENF_ATTEMPTS_PAGES", abi.ATTEMPTS_PAGES),
     ]
     assert [value for _, value in pairs] == answers(tmp_path, [name for name, _ in pairs])
 
@@ -113,11 +119,27 @@ def test_image_fields_are_the_contracts() -> None:
     """Each key and value of an image has fields of the struct that it is packed into."""
     named = {"PREPARED": image.DockerId, "OBJECTS": image.InodeKey, "ROWS": image.RowKey, "CIDRS": image.CidrKey}
     for table, kind in named.items():
-        struct = LAYOUT[image.Table[table]][0]
+        struct = maps.LAYOUT[image.Table[table]][0]
         assert set(kind._fields) <= {field[0] for field in struct._fields_}
+
+
+def test_plain_records_are_the_structs() -> None:
+    """What is decoded at once has the mirror's fields, in its order and at its places."""
+    assert Record._fields == tuple(field[0] for field in abi.CEvent._fields_)
+    assert ctypes.sizeof(abi.CEvent) == LAYOUT.size
+    assert abi.CEvent.subject.offset == SUBJECT_AT
+    raw = bytes(n % 251 + 1 for n in range(LAYOUT.size))
+    for name, value in record_of(raw)._asdict().items():
+        place = getattr(abi.CEvent, name)
+        signed = name in ("error", "dirfd")
+        assert raw[place.offset : place.offset + place.size] == (
+            value if isinstance(value, bytes) else value.to_bytes(place.size, "little", signed=signed)
+        )
 
 
 def test_unknown_sizes_are_refused() -> None:
     """A record of another size is our bug: it is never guessed."""
+    with pytest.raises(AbiError):
+        record_of(bytes(LAYOUT.size - 1))
     with pytest.raises(AbiError, match="CEvent"):
         abi.decode(abi.CEvent, bytes(ctypes.sizeof(abi.CEvent) - 1))

@@ -84,9 +84,9 @@ def test_killed_while_violations_go_on(agent: Agent, world: World) -> None:
     """Violations without a pause while the agent is killed and started again: each is counted once and recorded once."""
     before = agent.mark()
     container = world.client.containers.get("watched")
-    loop = "n=0; while [ ! -e /srv/enough ]; do : < /alpha-data/f; n=$((n+1)); usleep 2000; done; echo $n"
+    loop = "n=0; while [ ! -e /srv/enough ]; do : < /alpha-data/f; n=$((n+1)); usleep 2000; done; echo $n > /srv/rounds"
     execution = world.client.api.exec_create(container.id, ["sh", "-c", loop])["Id"]
-    said = world.client.api.exec_start(execution, stream=True)
+    world.client.api.exec_start(execution, detach=True)
     agent.await_events(before, 1)
     agent.kill()
     agent.start()
@@ -94,12 +94,13 @@ def test_killed_while_violations_go_on(agent: Agent, world: World) -> None:
         "a record of the new agent's", lambda: bool(agent.events(agent.notices("policy-loaded")[-1].sequence))
     )
     assert world.run(container, "touch", "/srv/enough").status == 0
-    rounds = int(b"".join(said))
+    agent.await_that("the loop to end", lambda: not world.client.api.exec_inspect(execution)["Running"])
+    rounds = int(world.run(container, "cat", "/srv/rounds").output)
     labels = {"container": "watched", "object": "alpha-data", "access": "read", "action": "observed"}
     assert agent.rise(before) == {sample(DATA, **labels): rounds}
     agent.await_that("every record", lambda: sum(e.count for e in agent.events(before.sequence)) >= rounds)
     assert sum(e.count for e in agent.events(before.sequence)) == rounds
-    world.run(container, "rm", "/srv/enough")
+    world.run(container, "rm", "/srv/enough", "/srv/rounds")
 
 
 def test_sigterm_ends_it_cleanly_and_unload_undoes_it(agent: Agent, world: World) -> None:

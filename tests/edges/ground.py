@@ -11,10 +11,10 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from deploy.demo.namespace import Namespace, plug
-from enforcer import abi
 from enforcer.core.event import Event
 from enforcer.core.model import Attachment, Container, Facts, Inode, Network
 from enforcer.edges.bpf.maps import Maps
+from enforcer.edges.bpf.record import record_of
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.ecs import decode, encode
 from enforcer.runtime.orders import Order, Orders
@@ -56,7 +56,7 @@ class Ground:
         self.cgroups.ensure(self.top)
         self.reconcile = Reconcile(self.maps, StateFile(directory / "state"), State(), canary=Inode(1, 3))
         self.sweep = Sweep(self.maps, lambda: self.reconcile.settled, self.cgroups)
-        self.records = Records(self.reconcile.at, self.maps, self.cgroups)
+        self.records = Records(self.reconcile.at, self.cgroups)
         self.facts = Facts(networks={"ground": Network("n1", "ground", subnets=(ip_network("203.0.113.0/30"),))})
         self.listeners = {
             (kind, address, port): self._listener(kind, address, port)
@@ -129,6 +129,6 @@ class Ground:
 
     def events(self) -> list[Event]:
         """What the records of the sweep say, once in the journal."""
-        found = [self.records.event(abi.decode(abi.CEvent, raw), 0) for raw in self.sweep.events.read(ROOM)]
+        found = [self.records.event(record_of(raw), 0) for raw in self.sweep.events.read(ROOM)]
         lines = [decode(encode(event, 1)) for event in found if event]
         return [event for event in lines if isinstance(event, Event)]

@@ -18,8 +18,8 @@ from enforcer import abi
 from enforcer.core.event import NetAttempt
 from enforcer.core.model import Access, Hook, Mechanism, Mode, Verdict
 from enforcer.edges.flows import Flow, Flows
+from enforcer.runtime.books import books
 from enforcer.runtime.look import Swept
-from enforcer.runtime.report import counts
 from enforcer.runtime.sweep import ROUNDS
 from enforcer.runtime.watching import Tables
 from tests.edges.ground import FAR, FAR6, GRANT_NOTHING, OPEN, SHUT, Ground
@@ -214,8 +214,8 @@ def test_every_report_is_recorded_or_lost(ground: Ground) -> None:
         pass
     ground.load()
     ground.sweep.look()
-    found = counts(ground.maps)
-    assert (found["counted"], found["recorded"], sum(found["lost"].values())) == (1, 0, 1)
+    [found] = books(ground.maps, {}).values()
+    assert (found.counted, found.recorded, sum(found.lost.values())) == (1, 0, 1)
 
 
 @pytest.mark.parametrize(("name", "mode"), [("alpha", Mode.ENFORCE), ("watched", Mode.MONITOR)])

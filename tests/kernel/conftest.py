@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from enforcer import abi
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import Ids, allocate
 from enforcer.core.image import Image
 from enforcer.core.model import Container, DataObject, Facts, Hook, Mechanism, ObjectId, Policy, Verdict
 from enforcer.core.plan import plan
+from enforcer.edges.bpf.record import Record, record_of
 from enforcer.edges.bpf.source import Source, probes_directory
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.inodes import Inodes
@@ -40,7 +40,7 @@ class Seen:
     code: int
     said: str
     counts: dict[tuple[int, ...], int]
-    records: list[abi.CEvent]
+    records: list[Record]
 
 
 class World:
@@ -139,6 +139,7 @@ class World:
         """Have a process in a container's cgroup do something, and tell what came of it."""
         before = self.maps.counts()
         self.read()
+        self.maps.repeats.forget(self.maps.repeats.before(1 << 32))  # each deed is told for itself
         command = self.command(who, deed, *arguments, namespace=namespace)
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         after = self.maps.counts()
@@ -147,11 +148,11 @@ class World:
         records = [r for r in self.read() if r.hook != Hook.BORN]
         return Seen(done.returncode, done.stdout + done.stderr, rise, records)
 
-    def read(self) -> list[abi.CEvent]:
+    def read(self) -> list[Record]:
         """Every record that waits in the ring."""
         records = []
         for ring in self.rings:
-            records += [abi.decode(abi.CEvent, raw) for raw in ring.read(1 << 20)]
+            records += [record_of(raw) for raw in ring.read(1 << 20)]
             ring.advance()
         return records
 

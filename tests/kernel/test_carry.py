@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from enforcer import abi
-from enforcer.core.image import State, Subject, Table
-from enforcer.core.model import Hook, Verdict
+from enforcer.core.event import Event
+from enforcer.core.image import Image, State, Subject, Table
+from enforcer.core.model import Facts, Hook, Mechanism, Verdict
 from enforcer.core.plan import Delete, Put
+from enforcer.edges.bpf.accounts import Account
 from enforcer.edges.bpf.loader import Source
+from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
-from enforcer.runtime.probes import Probes
+from enforcer.edges.journal import Journal
+from enforcer.edges.segments import read
+from enforcer.runtime.carry import carry
+from enforcer.runtime.pipeline import Pipeline
+from enforcer.runtime.probes import Probes, _rings
+from enforcer.runtime.reconcile import Snapshot
+from enforcer.runtime.records import Records
+from enforcer.runtime.state import State as AgentState
+from enforcer.sinks.journal import JournalSink
 from tests.kernel.test_pins import Place, other, place
+from tests.scenarios import policy
 
 __all__ = ["other", "place"]  # fixtures
 
@@ -29,7 +43,7 @@ def put_in_force(place: Place, source: Source | None = None) -> tuple[Probes, li
     """A start to its end; the records that earlier builds had left."""
     left: list[bytes] = []
 
-    def read_out(rings: Rings) -> None:
+    def read_out(rings: Rings, maps: Maps) -> None:
         left.extend(rings.events.read(1 << 20))
         rings.events.advance()
 
@@ -44,7 +58,7 @@ def test_numbers_go_on_through_two_swaps(place: Place, other: Source) -> None:
     first, _ = put_in_force(place)
     first.maps.add_count(KEY, 5)
     first.maps.add_loss(*LOST, 2)
-    first.maps.add_recorded(SUBJECT, 3)
+    first.maps.accounts.add({Account(abi.RECORDED, 0, SUBJECT): 3})
     place.leave(first)
     second, left = put_in_force(place, other)
     assert left  # of the first one's canary
@@ -100,3 +114,31 @@ def test_numbers_of_another_state_are_not_taken(place: Place) -> None:
     second.commit()
     assert counted(second) == 0
     assert len(place.builds()) == 1
+
+
+def test_repeats_and_accounts_of_the_build_before_are_taken_over_once(
+    place: Place, other: Source, tmp_path: Path
+) -> None:
+    """What was repeated there is on record as the next one's, and a start that dies before it can say so adds nothing again."""
+    first, _ = put_in_force(place)
+    key = abi.RepeatKey(what=KEY, generation=1, window=7)
+    event = abi.CEvent(
+        subject=SUBJECT, object=21, class_=abi.DATA, hook=Hook.OPEN, mechanism=Mechanism.LSM, verdict=Verdict.DENIED
+    )
+    first.maps.put_row("repeats", bytes(key), abi.Repeat(more=4, first=event))
+    first.maps.add_count(KEY, 4)
+    place.leave(first)
+    second = place.probes(other)
+    second.commit()
+    snapshot = Snapshot(policy(), Facts(), Image(1), AgentState())
+    with Journal(tmp_path / "journal") as journal:
+        records = Records(lambda _: snapshot, place.cgroups)
+        reader = Pipeline(second.rings(), second.open_maps(), records, JournalSink(journal), born=lambda _: None)
+        [(_, older)] = second._older
+        reader.read_out(_rings(older), older)
+        assert carry(older, second.maps) == 4
+        carry(older, second.maps)
+        second.hand_over(reader.read_out)
+        told = [item for item in read([tmp_path / "journal"]) if isinstance(item, Event)]
+    assert [event.count for event in told] == [4]
+    assert (counted(second), second.maps.recorded()[SUBJECT]) == (4, 4)

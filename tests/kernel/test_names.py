@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -233,3 +234,15 @@ def test_monitor_mode_only_looks(wire: Wire, resolver: Resolver) -> None:
     [verdict] = [key[5] for key in seen.counts]
     assert verdict == Verdict.OBSERVED
     assert resolver.heard[-1] == query("outside.example.com")
+
+
+def test_no_name_hides_behind_another(wire: Wire, resolver: Resolver) -> None:
+    """Whoever makes names whose hashes are the same has each on record."""
+    first = query(f"{'a' * 30}.com")
+    second = bytes(byte ^ (0x80 if at in (12 + 7, 12 + 15) else 0) for at, byte in enumerate(first))
+    wire.do("beta", "datagram", *map(str, RESOLVER), first.hex())
+    for content in (first, second, second):
+        deed = ("datagram", *map(str, RESOLVER), content.hex())
+        subprocess.run(wire.world.command("beta", *deed, namespace=wire.near.name), check=False)
+    records = [r for r in wire.world.read() if r.hook == Hook.NAME]
+    assert second[12:-4] in {r.path[: r.path_len] for r in records}

@@ -123,7 +123,7 @@ def test_another_build_replaces_the_old_one(place: Place, other: Source) -> None
     assert old in place.builds()
     second.commit()
     assert {link.parts[-3] for link in place.pins.glob("*/links/*")} == {other.build}
-    second.hand_over(lambda rings: None)
+    second.hand_over(lambda rings, maps: None)
     assert place.builds() == [other.build] != [old]
 
 

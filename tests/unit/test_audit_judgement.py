@@ -14,6 +14,8 @@ from enforcer.core.model import Access, Container, DataObject, Facts, Hook, Inod
 from enforcer.core.plan import Delete, Publish, Put
 from enforcer.edges.audit_calls import CALLS, X86_64
 from enforcer.edges.audit_records import Item, Observation
+from enforcer.edges.bpf.accounts import Account
+from enforcer.edges.bpf.record import Record, record_of
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.procevents import ProcEvent, What
 from enforcer.edges.procfs import Procfs
@@ -53,9 +55,7 @@ class World:
         """Of a volume."""
         return self.snapshot.state.ids.object(volume(name))
 
-    def see(
-        self, name: str, own: str, place: str | None, parent: str | None = None, **more: object
-    ) -> list[abi.CEvent]:
+    def see(self, name: str, own: str, place: str | None, parent: str | None = None, **more: object) -> list[Record]:
         """Take one call of this name that a rule of ours matched; the records that it made."""
         call = next(c for c in CALLS if c.name == name)
         seen = Observation(
@@ -73,7 +73,7 @@ class World:
         )
         number = self.number(own) if own else 0
         self.sightings.take(call, replace(seen, **more), number, (place, parent))  # type: ignore[arg-type]
-        return [abi.decode(abi.CEvent, raw) for raw in self.sightings.events.read(100)]
+        return [record_of(raw) for raw in self.sightings.events.read(100)]
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_what_no_rule_grants_is_counted_and_recorded(world: World) -> None:
     subject = world.snapshot.state.ids.subject(STRANGER)
     assert (record.subject, record.object, record.verdict) == (subject, world.number("beta-data"), Verdict.OBSERVED)
     assert (record.mechanism, record.hook, record.asked, record.granted) == (Mechanism.AUDIT, Hook.OPEN, R, 0)
-    assert (record.generation, record.count, record.uid, record.comm) == (1, 1, 1000, b"offender-with-a")
+    assert (record.generation, record.count, record.uid, record.command) == (1, 1, 1000, b"offender-with-a")
     assert (path_of(record), record.inode) == (("there/f", False), 99)
     key = (subject, world.number("beta-data"), 0, abi.DATA, int(R), int(Verdict.OBSERVED), int(Hook.OPEN))
     assert world.maps.counts() == {key: 1}
@@ -214,12 +214,12 @@ def test_a_path_longer_than_the_record_keeps_its_lower_end() -> None:
     """As the kernel's side does it: whole names, leaf first, and the cut is said."""
     record = abi.CEvent()
     fill_path(record, b"/".join([b"top", *[b"d%03d" % n for n in range(200)], b"leaf"]))
-    path, cut = path_of(record)
+    path, cut = path_of(record_of(bytes(record)))
     assert cut
     assert path.endswith("d199/leaf")
     assert not path.startswith("top")
     fill_path(record, b"\xff/\n")
-    assert path_of(record) == ("\udcff/\n", False)
+    assert path_of(record_of(bytes(record))) == ("\udcff/\n", False)
 
 
 def test_tables_publish() -> None:
@@ -227,7 +227,7 @@ def test_tables_publish() -> None:
     tables = Tables()
     tables.apply(Publish(4))
     tables.add_loss(2, abi.LOST_UNJUDGED, 3)
-    tables.add_recorded(17, 2)
+    tables.accounts.add({Account(abi.RECORDED, 0, 17): 2})
     assert (tables.config().generation, tables.losses(), tables.recorded()) == (4, {(2, abi.LOST_UNJUDGED): 3}, {17: 2})
 
 

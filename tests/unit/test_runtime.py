@@ -17,6 +17,8 @@ from enforcer.core.ids import Reserved
 from enforcer.core.image import Image, Table, docker_id
 from enforcer.core.model import Attachment, Container, DataObject, Facts, Hook, Inode, Mechanism, Network, Verdict
 from enforcer.core.plan import Delete, Op, Publish, Put, Renew
+from enforcer.edges.bpf.accounts import Account
+from enforcer.edges.bpf.record import LAYOUT, Record, record_of
 from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.dockerd import DockerEvent
 from enforcer.errors import AbiError, EdgeError, HostError
@@ -26,6 +28,7 @@ from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.reconcile import Reconcile
 from enforcer.runtime.records import UNNAMED, Records, path_of
 from enforcer.runtime.state import State, StateFile
+from enforcer.runtime.watching import NoRepeats, Remembered
 from tests.scenarios import policy, volume
 
 ALPHA, BETA = "a" * 64, "b" * 64
@@ -54,9 +57,7 @@ class FakeMaps:
         self.tables: dict[Table, dict[Any, Any]] = {table: {} for table in Table}
         self.generation, self.epoch, self.fail_at, self.applied = 0, 0, -1, 0
         self.watch: Callable[[], None] = lambda: None
-        self.added: dict[bytes, int] = {}
-        self.kept: dict[int, int] = {}
-        self.lost: dict[tuple[int, int], int] = {}
+        self.accounts, self.repeats = Remembered(), NoRepeats()
 
     def config(self) -> abi.Config:
         """What is live."""
@@ -83,14 +84,6 @@ class FakeMaps:
         for table in set(Table) - {Table.CGROUPS}:
             self.tables[table] = {k: v for k, v in self.tables[table].items() if k in image.tables[table]}
         return 0
-
-    def add_recorded(self, subject: int, n: int) -> None:
-        """Remember."""
-        self.kept[subject] = self.kept.get(subject, 0) + n
-
-    def add_loss(self, subject: int, cause: int, n: int) -> None:
-        """Remember."""
-        self.lost[subject, cause] = self.lost.get((subject, cause), 0) + n
 
 
 World = tuple[Reconcile, FakeMaps]
@@ -212,17 +205,17 @@ def test_a_pid_that_is_no_longer_the_containers_is_not_followed(
     world: World, tmp_path: Path, there: tuple[int, ...], placed: bool
 ) -> None:
     """A refused path is followed in the container's first process only while that pid is still the container's."""
-    reconcile, maps = world
+    reconcile, _ = world
     ours = container(ALPHA, "alpha", cgroup=77)
     facts = replace(FACTS, containers={ALPHA: replace(ours, pid=os.getpid())})
     ids = reconcile.load(policy(), facts).state.ids
     text = os.fsencode(tmp_path)
-    records = Records(reconcile.at, maps, FakeCgroups(*there))  # type: ignore[arg-type]
+    records = Records(reconcile.at, FakeCgroups(*there))  # type: ignore[arg-type]
     raw = record(
         subject=ids.subject(ALPHA), class_=abi.DATA, hook=Hook.REFUSED, mechanism=Mechanism.MOUNT, asked=1, pid=0,
         dirfd=-100, error=-30, path=text, path_len=len(text),
     )  # fmt: skip
-    assert records.event(raw, 0) is None  # the path is in no protected object
+    assert records.attempted(raw, 0) is None  # the path is in no protected object
     assert records.unplaced == (not placed)
 
 
@@ -294,20 +287,21 @@ def test_state_that_cannot_be_read_is_not_ours(tmp_path: Path, content: bytes) -
     assert found.instance != kept.instance
 
 
-def record(**fields: Any) -> abi.CEvent:
+def record(**fields: Any) -> Record:
     """A record as the kernel writes it."""
-    text = fields.pop("path", b"")
+    text, address = fields.pop("path", b""), fields.pop("address", bytes(16))
     found = abi.CEvent(**{"generation": 1, "count": 1, "comm": b"cat", **fields})
     found.path[: len(text)] = text
-    return found
+    found.address.bytes[:] = address
+    return record_of(bytes(found))
 
 
 def test_a_file_record_becomes_an_event(world: World) -> None:
     """Numbers become names, the path is put together, and the rules of the row stand on it."""
-    reconcile, maps = world
+    reconcile, _ = world
     ids = reconcile.load(policy(), FACTS).state.ids
     text = b"leaf\0dir\0"
-    found = Records(reconcile.at, maps, None).event(
+    found = Records(reconcile.at, None).event(
         record(
             subject=ids.subject(ALPHA), object=ids.object(volume("alpha-data")), class_=abi.DATA, hook=Hook.OPEN,
             mechanism=Mechanism.LSM, verdict=Verdict.DENIED, mode=1, asked=2, granted=1, pid=3, tid=4, uid=5, inode=6,
@@ -323,25 +317,25 @@ def test_a_file_record_becomes_an_event(world: World) -> None:
 
 def test_a_connection_record_becomes_an_event(world: World) -> None:
     """An external attempt is told by address, port and the network that it would have left."""
-    reconcile, maps = world
+    reconcile, _ = world
     ids = reconcile.load(policy(), FACTS).state.ids
     raw = record(
         subject=ids.subject(ALPHA), object=ids.network("n1"), class_=abi.EXTERNAL, hook=Hook.CONNECT4,
         mechanism=Mechanism.CGROUP, verdict=Verdict.DENIED, mode=1, asked=8, port=443, protocol=6,
+        address=bytes(10) + b"\xff\xff" + bytes((203, 0, 113, 10)),
     )  # fmt: skip
-    raw.address.bytes[:] = bytes(10) + b"\xff\xff" + bytes((203, 0, 113, 10))
-    found = Records(reconcile.at, maps, None).event(raw, 0)
+    found = Records(reconcile.at, None).event(raw, 0)
     assert found is not None
     assert found.attempt == NetAttempt("203.0.113.10", 443, 6, network="inner", external=True)
 
 
 def test_names_of_containers_that_are_gone(world: World) -> None:
     """A record that comes after its container has gone still has its name; one of nobody's is unnamed."""
-    reconcile, maps = world
+    reconcile, _ = world
     ids = reconcile.load(policy(), FACTS).state.ids
     reconcile.update(Facts(networks=FACTS.networks, objects=FACTS.objects))
     common = {"class_": abi.DATA, "hook": Hook.OPEN, "mechanism": Mechanism.LSM, "verdict": 2, "mode": 1, "asked": 1}
-    records = Records(reconcile.at, maps, None)
+    records = Records(reconcile.at, None)
     gone = records.event(record(subject=ids.subject(ALPHA), **common), 0)
     unnamed = records.event(record(subject=Reserved.UNNAMED, **common), 0)
     assert gone is not None
@@ -351,10 +345,10 @@ def test_names_of_containers_that_are_gone(world: World) -> None:
 
 def test_values_that_the_contract_lacks_are_refused(world: World) -> None:
     """An unknown enum value or an impossible length is our bug: it is never guessed."""
-    reconcile, maps = world
+    reconcile, _ = world
     reconcile.load(policy(), FACTS)
     with pytest.raises(AbiError):
-        Records(reconcile.at, maps, None).event(record(class_=abi.DATA, hook=99, mechanism=1, mode=1), 0)
+        Records(reconcile.at, None).event(record(class_=abi.DATA, hook=99, mechanism=1, mode=1), 0)
     with pytest.raises(AbiError):
         path_of(record(path_len=abi.PATH + 1))
 
@@ -376,13 +370,13 @@ def test_paths(raw: bytes, length: int, path: tuple[str, bool]) -> None:
 class FakeRing:
     """Gives records once; remembers when its place was given back."""
 
-    def __init__(self, records: Iterable[abi.CEvent]) -> None:
-        self.waiting = [bytes(r) for r in records]
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = [LAYOUT.pack(*r) for r in records]
         self.read_count, self.advanced = 0, 0
 
     def read(self, most: int) -> Iterator[bytes]:
         """Up to ``most``."""
-        for raw in self.waiting[self.read_count : self.read_count + most]:
+        for raw in self.records[self.read_count : self.read_count + most]:
             self.read_count += 1
             yield raw
 
@@ -390,21 +384,32 @@ class FakeRing:
         """What was read is given back."""
         self.advanced = self.read_count
 
+    @property
+    def position(self) -> int:
+        """How many have been read."""
+        return self.read_count
+
+    def skip(self, position: int) -> None:
+        """Those are kept."""
+        self.read_count = self.advanced = max(self.read_count, position)
+
 
 class FakeJournal:
     """A sink that keeps, or loses, what it is given."""
 
     def __init__(self, ring: FakeRing) -> None:
         self.ring, self.batches, self.broken = ring, [], False
-        self.lost = {"journal": 0}
+        self.lost, self.mark, self.marks = {"journal": 0}, "", []
 
-    def write(self, batch: list[Event | Notice]) -> None:
+    def write(self, batch: list[Event | Notice], mark: str = "") -> None:
         """Keep it, and see that the ring still holds it."""
         assert self.ring.advanced < self.ring.read_count or not batch
         if self.broken:
             self.lost["journal"] += sum(e.count for e in batch if isinstance(e, Event))
         else:
             self.batches.append(batch)
+            self.mark = mark or self.mark
+            self.marks.append(mark)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -424,14 +429,14 @@ def test_what_is_read_is_kept_or_counted(world: World, broken: bool) -> None:
     journal, born = FakeJournal(ring), []
     journal.broken = broken
     rings = Rings(ring, FakeRing([]))
-    pipeline = Pipeline(rings, maps, Records(reconcile.at, maps, None), journal, born=born.append)
+    pipeline = Pipeline(rings, maps, Records(reconcile.at, None), journal, born=born.append)
     assert pipeline.drain() == 4
     assert ring.advanced == 4
     assert (pipeline.canary_records, pipeline.malformed, born) == ({"open": 2}, 1, [BETA])
     subject = ids.subject(ALPHA)
-    assert maps.kept == ({} if broken else {subject: 3})
-    unreadable = {(subject, abi.LOST_UNREADABLE): 1}
-    assert maps.lost == (unreadable | {(subject, abi.LOST_JOURNAL): 3} if broken else unreadable)
+    unreadable = {Account(abi.LOST, abi.LOST_UNREADABLE, subject): 1}
+    three = Account(abi.LOST, abi.LOST_JOURNAL, subject) if broken else Account(abi.RECORDED, 0, subject)
+    assert maps.accounts.all() == unreadable | {three: 3}
 
 
 class FakeSurvey:

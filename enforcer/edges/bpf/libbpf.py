@@ -9,7 +9,7 @@ import ctypes
 import errno
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from enforcer.errors import EdgeError, HostError
 SONAME = "libbpf.so.1"
 _INSTRUCTION_BYTES, _LOG_BYTES = 8, 1 << 20
 _BTF_FUNC = 12  # BTF_KIND_FUNC
+_ROWS = 1024  # read in one call: as many as a bucket of a hash map will not hold
 # struct bpf_map_info, bpf_prog_info and bpf_link_info all begin with a type and the id; the others are a map's MapShape
 _INFO_BYTES, _ID_AT, _SHAPE_AT = 256, 4, (0, 8, 12, 16, 20)
 
@@ -207,6 +208,32 @@ class Libbpf:
                 raise EdgeError(f"bpf_map_get_next_key: {os.strerror(ctypes.get_errno())}")
             return None
         return following.raw
+
+    def rows(self, fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+        """Every row of a hash map, in a few calls; rows that come or go meanwhile may be missed. ``value_size`` as of ``get``."""
+        keys, values = (ctypes.create_string_buffer(_ROWS * size) for size in (key_size, value_size))
+        at, count, more = ctypes.c_uint32(), ctypes.c_uint32(_ROWS), True
+        begin = None
+        while more:
+            count.value = _ROWS
+            if self._lib.bpf_map_lookup_batch(fd, begin, ctypes.byref(at), keys, values, ctypes.byref(count), None) < 0:
+                if ctypes.get_errno() != errno.ENOENT:
+                    raise EdgeError(f"bpf_map_lookup_batch: {os.strerror(ctypes.get_errno())}")
+                more = False
+            begin = ctypes.byref(at)
+            found = memoryview(keys), memoryview(values)
+            for n in range(count.value):
+                yield bytes(found[0][n * key_size :][:key_size]), bytes(found[1][n * value_size :][:value_size])
+
+    def put_all(self, fd: int, rows: Mapping[bytes, bytes]) -> None:
+        """Write rows, new or not, in one call, which no signal interrupts: who is killed has written all of them or none."""
+        count = ctypes.c_uint32(len(rows))
+        self._call("bpf_map_update_batch", fd, b"".join(rows), b"".join(rows.values()), ctypes.byref(count), None)
+
+    def delete_all(self, fd: int, keys: Sequence[bytes]) -> None:
+        """Remove rows that are there, in one call."""
+        count = ctypes.c_uint32(len(keys))
+        self._call("bpf_map_delete_batch", fd, b"".join(keys), ctypes.byref(count), None)
 
     def cpus(self) -> int:
         """CPUs that per-CPU maps hold a slot for."""

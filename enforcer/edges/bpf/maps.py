@@ -15,7 +15,9 @@ from typing import Any
 from enforcer import abi
 from enforcer.core.image import Image, Subject, Table
 from enforcer.core.plan import Delete, Op, Publish, Put, Renew
+from enforcer.edges.bpf.accounts import Account, Accounts
 from enforcer.edges.bpf.libbpf import Libbpf
+from enforcer.edges.bpf.repeats import Repeats
 
 LAYOUT: dict[Table, tuple[Any, Any]] = {
     Table.PREPARED: (abi.DockerId, c_uint32),
@@ -52,6 +54,7 @@ class Maps:
         self._libbpf = libbpf
         self._fds = {path.name: libbpf.open(path) for path in directory.iterdir()}
         self._cpus = libbpf.cpus()
+        self.accounts, self.repeats = Accounts(libbpf, self._fds["accounts"]), Repeats(libbpf, self._fds["repeats"])
 
     def close(self) -> None:
         """Let go of the descriptors; what is pinned stays."""
@@ -69,7 +72,7 @@ class Maps:
         return abi.decode(abi.Config, value or bytes(ctypes.sizeof(abi.Config)))
 
     def configure(self, **fields: int) -> None:
-        """Set fields of the configuration, in one store: ``generation``, ``epoch``, ``host_mnt_ns``, ``tracepoint_hooks``."""
+        """Set fields of the configuration (``abi.Config``), in one store."""
         record = self.config()
         for name, value in fields.items():
             setattr(record, name, value)
@@ -142,23 +145,28 @@ class Maps:
 
     def sums(self, name: str, size: int) -> Iterator[tuple[bytes, int]]:
         """Every key of a per-CPU map of counters, with the sum over the CPUs."""
-        for key in self.keys(name, size):
-            value = self._libbpf.get(self._fds[name], key, 8 * self._cpus)
-            if value is not None:
-                yield key, sum(struct.unpack(f"={self._cpus}Q", value))
+        for key, value in self._libbpf.rows(self._fds[name], size, 8 * self._cpus):
+            yield key, sum(struct.unpack(f"={self._cpus}Q", value))
 
     def counts(self) -> dict[tuple[int, int, int, int, int, int, int], int]:
         """(subject, object, peer, class, access, verdict, hook) → violations since the maps were made."""
         sums = self.sums("counts", ctypes.sizeof(abi.CountKey))
-        return {struct.unpack("=IIIBBBB", key): n for key, n in sums}
+        found: Counter[tuple[int, int, int, int, int, int, int]] = Counter()
+        for key, n in sums:
+            found[struct.unpack("=IIIBBBB", key)] += n
+        return dict(found + judged(self.accounts.all()))
 
     def losses(self) -> dict[tuple[int, int], int]:
         """(subject, cause) → counted violations without a record, those of earlier builds among them."""
-        found: Counter[tuple[int, int]] = Counter()
+        found = missed(self.accounts.all())
         for key, n in self.sums("losses", ctypes.sizeof(abi.LossKey)):
             subject, cause = struct.unpack("=II", key)
-            found[subject, cause & ~abi.EARLIER_CAUSE] += n
+            found[subject, cause] += n
         return dict(found)
+
+    def recorded(self) -> dict[int, int]:
+        """Subject → violations that the journal holds, over all agents since the maps were made."""
+        return {row.subject: n for row, n in self.accounts.all().items() if row.kind == abi.RECORDED}
 
     def row(self, name: str, key: bytes, kind: type[abi.S]) -> abi.S | None:
         """One value of a map that the kernel fills, or None."""
@@ -179,31 +187,34 @@ class Maps:
         return {int.from_bytes(key, "little"): int.from_bytes(value, "little") for key, value in found if value}
 
     def forget(self, name: str, key: bytes) -> None:
-        """Remove one number of a map that is counted in: nobody may write it any more."""
+        """Remove one row of a map that nobody writes any more."""
         self._libbpf.delete(self._fds[name], key)
 
     def add_count(self, key: abi.CountKey, n: int) -> None:
-        """Count what only the agent can judge (hook REFUSED). The kernel never writes such keys, so nothing is lost."""
-        self._add_on_first_cpu("counts", bytes(key), n)
+        """Count what only the agent can judge."""
+        self.accounts.add({counted(key): n})
 
     def add_loss(self, subject: int, cause: int, n: int) -> None:
-        """Count what the agent itself lost, under a key of its own: the kernel may be writing the other just then."""
-        self._add_on_first_cpu("losses", struct.pack("=II", subject, cause | abi.EARLIER_CAUSE), n)
+        """Count what the agent itself lost."""
+        self.accounts.add({Account(abi.LOST, cause, subject): n})
 
-    def _add_on_first_cpu(self, name: str, key: bytes, n: int) -> None:
-        value = self._libbpf.get(self._fds[name], key, 8 * self._cpus) or bytes(8 * self._cpus)
-        first = struct.unpack_from("=Q", value)[0] + n
-        self._libbpf.put(self._fds[name], key, struct.pack("=Q", first) + value[8:])
 
-    def recorded(self) -> dict[int, int]:
-        """Subject → violations that the journal holds, over all agents since the maps were made."""
-        return {int.from_bytes(key, "little"): self._recorded(key) for key in self.keys("recorded", 4)}
+def counted(key: abi.CountKey) -> Account:
+    """The row for violations that the agent counts."""
+    parts = key.subject, key.object, key.peer, key.class_, key.access, key.verdict, key.hook
+    return Account(abi.COUNTED, 0, *parts)
 
-    def add_recorded(self, subject: int, n: int) -> None:
-        """The journal holds ``n`` more violations of this subject. Only the agent's reader writes this map."""
-        key = struct.pack("=I", subject)
-        self._libbpf.put(self._fds["recorded"], key, struct.pack("=Q", self._recorded(key) + n))
 
-    def _recorded(self, key: bytes) -> int:
-        value = self._libbpf.get(self._fds["recorded"], key, 8)
-        return int.from_bytes(value, "little") if value else 0
+def judged(accounts: Mapping[Account, int]) -> Counter[tuple[int, int, int, int, int, int, int]]:
+    """What the agent has counted, as ``Maps.counts``."""
+    rows = ((row, n) for row, n in accounts.items() if row.kind == abi.COUNTED)
+    return Counter({(r.subject, r.object, r.peer, r.class_, r.access, r.verdict, r.hook): n for r, n in rows})
+
+
+def missed(accounts: Mapping[Account, int]) -> Counter[tuple[int, int]]:
+    """What the agent has lost, as ``Maps.losses``."""
+    found: Counter[tuple[int, int]] = Counter()
+    for row, n in accounts.items():
+        if row.kind == abi.LOST:
+            found[row.subject, row.which & ~abi.EARLIER_CAUSE] += n
+    return found
