@@ -44,3 +44,8 @@ def labels_of(found: Mapping[str, Any]) -> dict[str, str]:
     """A mapping of texts to texts."""
     labels = found.get("Labels") or {}
     return {text_of({"label": name}, "label"): text_of(labels, name) for name in labels}
+
+
+def texts_of(found: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """A list of texts, empty if it is not there."""
+    return tuple(text_of({key: item}, key) for item in found.get(key) or ())

@@ -129,6 +129,11 @@ class Dockerd:
                 client.trust_env = not client.base_url.startswith("http+docker:")
         self._api: docker.APIClient = client.api if isinstance(client, docker.DockerClient) else client
 
+    @property
+    def api(self) -> docker.APIClient:
+        """The client beneath, for the other edges that ask the same engine."""
+        return self._api
+
     def engine(self) -> Engine:
         """What the engine says about itself."""
         with asking("the engine's info"):
