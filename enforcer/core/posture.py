@@ -25,6 +25,10 @@ class Limits:
     pids: int = 0
 
 
+NO_LIMITS = Limits()
+"""Any limit will do."""
+
+
 @dataclass(frozen=True)
 class PostureRule:
     """How some containers are to be made. ``id`` is its path in the document: ``posture.rules[0]``.
@@ -40,7 +44,7 @@ class PostureRule:
     user: str = ""
     networks: tuple[str, ...] | None = None
     volumes: tuple[PurposeVolume, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     health: bool | None = None
     capabilities: tuple[str, ...] = ()
     publish: tuple[str, ...] | None = None

@@ -17,6 +17,7 @@ from enforcer.errors import ContainerGone
 USUAL_SOCKETS = ("/var/run/docker.sock", "/run/containerd/containerd.sock")
 """Where Docker's own packages let the engine and its containerd listen, beside the address that we ask."""
 
+_MODES = {"net": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode", "uts": "UTSMode", "userns": "UsernsMode"}
 _NANO = 10**9
 
 
@@ -41,11 +42,11 @@ class Inspections:
         except ContainerGone:
             return None
 
-    def security(self) -> EngineSecurity:
-        """What the engine confines containers by. Raises EdgeError."""
+    def security(self, address: str) -> EngineSecurity:
+        """What the engine, which listens at ``address``, confines containers by. Raises EdgeError."""
         with asking("the engine's info"):
             options = texts_of(self._api.info(), "SecurityOptions")
-        listens = self._api.base_url.removeprefix("http+docker://").removeprefix("localhost")
+        listens = address.removeprefix("unix://")
         return EngineSecurity(
             seccomp=any(o.startswith("name=seccomp") for o in options),
             labels=any(o.startswith(("name=apparmor", "name=selinux")) for o in options),
@@ -72,16 +73,7 @@ class Inspections:
             pids=number_of(host, "PidsLimit"),
             read_only=bool(host.get("ReadonlyRootfs")),
             privileged=bool(host.get("Privileged")),
-            mode={
-                kind: text_of(host, f"{key}Mode")
-                for kind, key in (
-                    ("net", "Network"),
-                    ("pid", "Pid"),
-                    ("ipc", "Ipc"),
-                    ("uts", "UTS"),
-                    ("userns", "Userns"),
-                )
-            },
+            mode={kind: text_of(host, key) for kind, key in _MODES.items()},
             cap_add=tuple(c.upper().removeprefix("CAP_") for c in texts_of(host, "CapAdd")),
             cap_drop=tuple(c.upper().removeprefix("CAP_") for c in texts_of(host, "CapDrop")),
             security=texts_of(host, "SecurityOpt"),
