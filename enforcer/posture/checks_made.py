@@ -10,12 +10,15 @@ from enforcer.posture.case import Case, Seen, broken, passed, warned
 
 MIB = 1 << 20
 _HEALTHY, _STARTING = "healthy", "starting"
+BORROWED = ("host", "container:")
 _ROOT = ("", "0", "root")
 
 
 def segmentation(case: Case) -> Iterator[Seen]:
     """Is it on the networks that it is wanted on? One too many is found by `verify network`."""
     own, wanted = set(case.it.networks), case.wanted.networks
+    if case.it.mode.get("net", "").startswith(BORROWED):
+        return  # it has none of its own: that is for host-network to say
     for network in sorted(wanted - own):
         yield warned(
             f"not on {network}: it is on {', '.join(sorted(own)) or 'no network'}",
