@@ -19,7 +19,7 @@ from deploy.demo.process import await_that
 from enforcer.core.checks import Check
 from enforcer.posture.finding import Result
 
-INSIDE, OUTSIDE = "vc-inside", "vc-outside"
+INSIDE, OUTSIDE = "mcp-internal", "public"
 GOOD, CREATED = "mcp-vc-good", "mcp-vc-created"
 SECOND = 1_000_000_000  # Docker counts in ns
 PURPOSES = {"data": False, "logs": False, "config": True}
@@ -35,9 +35,9 @@ data:
   rules:
     - {who: checked, read-write: ["{name}-data", "{name}-logs"], read-only: ["{name}-config"]}
 network:
-  internal: [vc-inside]
+  internal: [mcp-internal]
   rules:
-    - {who: checked, connect: [{network: vc-inside}]}
+    - {who: checked, connect: [{network: mcp-internal}]}
 posture:
   rules:
     - who: checked
@@ -176,10 +176,22 @@ class Ground:
             **{"name": "stranger", "detach": True, "network_mode": "none", "labels": self.engine.labels},
             mounts=[volume("vc-common", "/common")],
         )
-        for row in self.rows:
+        for row in (*self.rows, *self._odd()):
             self.add(row)
         self._await("good", "healthy")
         self._await("ill", "unhealthy")
+
+    def _odd(self) -> tuple[Broken, ...]:
+        """What the guide's scripts misread: a quota that is no NanoCpus, an image without tools, data in the layer."""
+        quota = {"nano_cpus": 0, "cpu_quota": 25_000, "cpu_period": 100_000}
+        bare = {"image": bare_image(self.client, self.engine.labels), "user": "0", "entrypoint": ["/sleep"]}
+        ours = {purpose: (0, 0o750) for purpose in ("data", "logs")}
+        layer = {"read_only": False}
+        return (
+            Broken("quota", Check.EXISTENCE, Result.PASS, quota),
+            Broken("bare", Check.EXISTENCE, Result.PASS, bare, directories=ours),
+            Broken("layer", Check.EXISTENCE, Result.PASS, layer, mounts={"/app/data": None}),
+        )
 
     def directory(self, name: str, owner: int, mode: int) -> None:
         """A volume, and whose its directory is."""
@@ -197,7 +209,10 @@ class Ground:
             places[f"/app/{purpose}"] = volume(f"{name}-{purpose}", f"/app/{purpose}", read_only=read_only)
         mounts = {**places, **row.mounts}
         options = {**self._good(), **row.options, "mounts": [m for m in mounts.values() if m]}
-        image = self.images.agent if options.pop("image") == "tag" else self.client.images.get(self.images.agent).id
+        image = {"tag": self.images.agent, "id": self.client.images.get(self.images.agent).id}.get(
+            options["image"], options["image"]
+        )
+        del options["image"]
         options = {k: v for k, v in options.items() if v is not None}
         made = self.client.containers.create(image, name=name, **options)
         if row.started:
