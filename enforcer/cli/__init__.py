@@ -26,6 +26,7 @@ COMMANDS = {
     "log": "enforcer.cli.log:log_command",
     "replay": "enforcer.cli.replay:replay_command",
     "verify": "enforcer.cli.verify:verify_group",
+    "volumes": "enforcer.cli.volumes:volumes_group",
 }
 
 

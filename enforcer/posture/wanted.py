@@ -74,7 +74,7 @@ class Expectation:
             rules=tuple(r.id for r in rules),
             user=next((r.user for r in reversed(rules) if r.user), ""),
             networks=frozenset(networks[-1]) if networks else self._networks.expected(container).networks,
-            volumes=tuple(_said(rules, container) or _granted(self._policy, container, names)),
+            volumes=volumes_wanted(self._policy, container, names),
             limits=_limits(rules),
             health=health[-1] if health else True,
             capabilities=frozenset(c for r in rules for c in r.capabilities),
@@ -82,6 +82,12 @@ class Expectation:
             accept=frozenset(c for r in rules for c in r.accept),
             internal=bool(inspected.networks) and set(inspected.networks) <= self._networks.internal,
         )
+
+
+def volumes_wanted(policy: Policy, container: Container, names: frozenset[str]) -> tuple[WantedVolume, ...]:
+    """The volumes that a container is to have, which goes by these names of the policy's ``containers``."""
+    rules = [r for r in policy.posture if not names.isdisjoint(r.who)]
+    return tuple(_said(rules, container) or _granted(policy, container, names))
 
 
 def _said(rules: Iterable[PostureRule], container: Container) -> list[WantedVolume]:
