@@ -27,6 +27,7 @@ COMMANDS = {
     "replay": "enforcer.cli.replay:replay_command",
     "verify": "enforcer.cli.verify:verify_group",
     "volumes": "enforcer.cli.volumes:volumes_group",
+    "diagnose": "enforcer.cli.diagnose:diagnose_command",
 }
 
 
