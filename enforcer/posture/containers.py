@@ -30,10 +30,11 @@ class Containers:
         wanted, reached = self._expectation.of(inspected), self._mounts.of(inspected)
         return Case(inspected, wanted, reached, tried, self._engine)
 
-    def verify(self, tried: Mapping[str, Mapping[str, Written]]) -> tuple[Finding, ...]:
-        """All findings. ``tried``: by container id and destination, how writing ended."""
-        cases = [self.case(i, tried.get(i.id, {})) for i in self.concerned]
-        return (*self._existence(), *self._engines(), *findings(cases))
+    def verify(self, tried: Mapping[str, Mapping[str, Written]] | None) -> tuple[Finding, ...]:
+        """All findings. ``tried``: by container id and destination, how writing ended; None: nobody tries."""
+        cases = [self.case(i, (tried or {}).get(i.id, {})) for i in self.concerned]
+        checks = [check for check in TABLE if tried is not None or check is not Check.DATA_WRITE]
+        return (*self._existence(), *self._engines(), *findings(cases, checks))
 
     def _existence(self) -> Iterator[Finding]:
         for name, seen in existence(self._policy, self._facts, self._inspections):

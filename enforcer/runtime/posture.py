@@ -38,12 +38,12 @@ def verify_containers(
 ) -> Posture:
     """The guide's containerization, volume and security verification. ``address``: the engine's.
 
-    Without ``writes`` nothing is tried, and what only an attempt can show is a warning. Raises EdgeError, HostError.
+    Without ``writes`` nothing is tried, and ``data-write``, which only an attempt shows, is left out. Raises EdgeError, HostError.
     """
     inspections = Inspections(dockerd.api, places(facts))
     found = inspections.all()
     containers = Containers(policy, facts, found, inspections.security(address))
-    tried = _try(facts, containers.concerned, writes) if writes else {}
+    tried = _try(facts, containers.concerned, writes) if writes else None
     return Posture(containers.concerned, containers.verify(tried))
 
 
