@@ -379,3 +379,16 @@ def test_existence_without_posture() -> None:
         net_rules=(NetRule("r", ("here", "gone"), (ToNetwork("n"),)),),
     )
     assert exist(policy, replace(IT, id=SELECTOR.id)) == [("", FAIL), ("", PASS)]
+
+
+def test_no_fix_removes_a_volume() -> None:
+    """The guide's own fix for a shared volume would: what is in it is somebody's."""
+    seen = [s for check, case, _, _ in ROWS for s in TABLE[check].look(case)]
+    assert not [s for s in seen if "volume rm" in s.fix]
+
+
+def test_paths_in_a_fix_are_quoted() -> None:
+    """A directory's name may be anything."""
+    odd = data(path="/srv/a b;reboot", owner=Owner(0, 0, 0o755))
+    [seen] = TABLE[Check.VOLUME_OWNER].look(mounting(odd))
+    assert "'/srv/a b;reboot'" in seen.fix

@@ -91,7 +91,7 @@ def test_good_volumes() -> None:
         ((DATA, replace(LOGS, options={"type": "tmpfs"})), "volume-options", Result.WARN),
         ((replace(DATA, owner=None), LOGS), "volume-owner", Result.FAIL),
         ((replace(DATA, owner=ROOTS), LOGS), "volume-owner", Result.WARN),
-        ((replace(DATA, owner=replace(OURS, mode=0o757)), LOGS), "volume-owner", Result.WARN),
+        ((replace(DATA, owner=replace(OURS, mode=0o752)), LOGS), "volume-owner", Result.WARN),
         ((DATA, replace(LOGS, path="/base/mcp-1")), "volume-shared", Result.FAIL),
         ((DATA, replace(LOGS, path="/base/mcp-1/logs")), "volume-shared", Result.FAIL),
     ],
