@@ -32,16 +32,24 @@ class Report:
 
 
 def as_table(report: Report) -> list[str]:
-    """For a terminal: every trouble with its fix, and what passed in one line for each check."""
+    """For a terminal: every trouble, what passed in one line for each check, and how to mend each kind of trouble."""
     rows = [(f.result, f.check, f.container or "-", f.evidence) for f in _troubles(report.findings)]
     rows += [
         (Result.PASS, check, _count(who), who[0].evidence if len(who) == 1 else "") for check, who in _passes(report)
     ]
-    fixes = dict.fromkeys((f.check, f.container or "-", f.fix) for f in _troubles(report.findings) if f.fix)
     lines = [table(["", "CHECK", "CONTAINER", "SEEN"], rows)]
-    if fixes:
-        lines += ["", table(["CHECK", "CONTAINER", "FIX"], list(fixes))]
+    if troubles := _troubles(report.findings):
+        lines += ["", fixes(troubles)]
     return [*lines, "", report.verdict]
+
+
+def fixes(troubles: Sequence[Finding]) -> str:
+    """One line for each check: the fix of its first finding, and how many others it has. The other formats have all."""
+    found = {c: [f for f in each if f.fix] for c, each in _by_check(troubles).items()}
+    rows = [
+        (c, f[0].container or "-", f[0].fix, f"and {len(f) - 1} more" if f[1:] else "") for c, f in found.items() if f
+    ]
+    return table(["CHECK", "FOR", "FIX", ""], rows)
 
 
 def as_json(report: Report) -> list[str]:

@@ -13,6 +13,7 @@ import click
 
 from enforcer.cli.policy import docker_address, policy_option
 from enforcer.cli.render import emit, format_option, json_text, table
+from enforcer.cli.verify_report import fixes
 from enforcer.core.inspection import Inspection, Owner
 from enforcer.core.model import Policy
 from enforcer.core.volume import StoredVolume
@@ -87,9 +88,9 @@ def verify_command(policy_path: Path, owner: str, format_: str) -> int:
         emit([json_text({"policy": policy.hash, "findings": [asdict(f) for f in found]})])
         return 1 if failed(found) else 0
     troubles = [f for f in found if f.result is not Result.PASS]
-    rows = [(f.result, f.check, f.container or "-", f.evidence, f.fix) for f in troubles]
+    rows = [(f.result, f.check, f.container or "-", f.evidence) for f in troubles]
     counted = ", ".join(f"{result} {n}" for result, n in totals(found).items())
-    lines = [table(["", "CHECK", "CONTAINER", "SEEN", "FIX"], rows), ""] if rows else []
+    lines = [table(["", "CHECK", "CONTAINER", "SEEN"], rows), "", fixes(troubles), ""] if rows else []
     emit([*lines, f"volume verification {'FAILED' if failed(found) else 'PASSED'}: {counted}"])
     return 1 if failed(found) else 0
 

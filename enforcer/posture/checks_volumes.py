@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from enforcer.core.model import Access
@@ -59,7 +60,7 @@ def volume_owner(case: Case) -> Iterator[Seen]:
         if owner is None:
             yield warned(f"{found.mount.path} is not there", "enforcer volumes create")
             continue
-        fix = f"chown -R {_chown(case)} {found.mount.path} && chmod o-w {found.mount.path}"
+        fix = f"chown -R {_chown(case)} {_quoted(found)} && chmod o-w {_quoted(found)}"
         seen = f"{found.mount.path} is {owner.uid}:{owner.gid}, mode {owner.mode:04o}"
         if owner.mode & OTHERS_WRITE:
             yield warned(f"{seen}: everybody may write to {volume.name}", fix)
@@ -74,7 +75,7 @@ def data_write(case: Case) -> Iterator[Seen]:
     for volume, found in _writable(case):
         place = found.mount.destination
         tried = case.tried.get(place)
-        fix = f"chown -R {_chown(case)} {found.mount.path}; compose: volumes: [{volume.name}:{place}:rw]"
+        fix = f"chown -R {_chown(case)} {_quoted(found)}; compose: volumes: [{volume.name}:{place}:rw]"
         if tried is not None and tried.tried:
             done = f"{case.it.name} can write to {place}"
             yield passed(done) if tried.done else broken(f"it cannot write to {place}: {tried.how}", fix)
@@ -113,19 +114,19 @@ def volume_shared(case: Case) -> Iterator[Seen]:
 def _shared(case: Case, reached: Reached) -> Iterator[Seen]:
     mount = reached.mount
     what, place = mount.name or mount.path, mount.destination
-    fix = (
-        f"compose: volumes: a volume for each, {case.it.name}-{DATA}:{place}; docker volume rm {mount.name or 'SHARED'}"
-    )
     foreign = sorted(name for name, granted in reached.granted.items() if Access.READ not in granted)
     if foreign:
+        fix = f"compose: take {what} out of the volumes of {case.it.name}, and start it anew"
         yield broken(f"{what} at {place} leads to {', '.join(foreign)}, which no rule grants it", fix)
         return
     leaks = [s for s in reached.sharers if s.granted is not None and Access.READ not in s.granted]
     if leaks:
+        fix = f"compose: take it out of the volumes of {_names(leaks)}, and start anew what has it"
         yield broken(f"{what} at {place} is mounted in {_names(leaks)} too, which no rule grants it", fix)
         return
     free = [s for s in reached.sharers if s.granted is None]
     if free and (mount.writable or any(s.writable for s in free)):
+        fix = f"docker volume create {case.it.name}-{DATA}; compose: volumes: a volume of its own for each"
         yield warned(f"{what} at {place} is shared with {_names(free)}, and the policy does not protect it", fix)
 
 
@@ -160,6 +161,10 @@ def _user(case: Case) -> int | None:
         return case.it.uid
     said = (case.it.user or case.wanted.user).partition(":")[0]
     return int(said) if said.isdecimal() else None
+
+
+def _quoted(found: Reached) -> str:
+    return shlex.quote(found.mount.path)
 
 
 def _chown(case: Case) -> str:

@@ -112,8 +112,7 @@ def shared(case: Case) -> Iterator[Issue]:
     """Issue 3: another container's data."""
     for seen in volume_shared(case):
         if seen.result is not Result.PASS:
-            command = f"docker volume create {case.it.name}-data; {seen.fix}"
-            yield Issue("shared-volume", case.it.name, seen.evidence, ISSUE_3, command)
+            yield Issue("shared-volume", case.it.name, seen.evidence, ISSUE_3, seen.fix)
 
 
 @dataclass(frozen=True)

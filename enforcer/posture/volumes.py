@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ NAMING = "Best Practices, 1. Volume Naming Convention"
 PERMISSIONS = "Data Isolation Strategy, 2. Filesystem Permissions"
 ISOLATION = "Data Isolation Strategy, 1. Volume-Based Isolation"
 
-OTHERS = 0o007
+OTHERS_WRITE = 0o002  # S_IWOTH of stat(2)
 
 
 class Todo(enum.Enum):
@@ -100,7 +101,7 @@ def _step(each: Declared, found: StoredVolume | None, base: str, owner: Owner) -
 
 
 def _differs(own: Owner, wanted: Owner) -> bool:
-    return (own.uid, own.gid) != (wanted.uid, wanted.gid) or bool(own.mode & OTHERS & ~wanted.mode)
+    return (own.uid, own.gid) != (wanted.uid, wanted.gid) or bool(own.mode & OTHERS_WRITE)
 
 
 def described(driver: str, options: Mapping[str, str]) -> str:
@@ -137,14 +138,15 @@ def _verify(each: Declared, found: StoredVolume | None, owner: Owner) -> Iterato
         yield Finding("volume-options", Result.PASS, who, f"{name} is {kind}", SECTION)
     else:
         want = "bind-backed (type=none, o=bind, device=…)" if each.volume.purpose == DATA else "a plain local volume"
-        fix = f"move its data away, docker volume rm {name}, {create}"
+        fix = f"move its data to a new volume: {create}, once {name} is gone"
         yield Finding("volume-options", Result.WARN, who, f"{name} is {kind}, where {want} is wanted", SECTION, fix)
     if found.owner is None:
-        fix = f"mkdir -p {found.path}; {create}"
+        fix = f"mkdir -p {shlex.quote(found.path)}; {create}"
         yield Finding("volume-owner", Result.FAIL, who, f"{name}: {found.path} is not there", PERMISSIONS, fix)
     elif _differs(found.owner, owner):
         seen = f"{name}: {found.path} is {shown(found.owner)}, where {owner.uid}:{owner.gid} is wanted"
-        fix = f"chown -R {owner.uid}:{owner.gid} {found.path} && chmod o-rwx {found.path}"
+        path = shlex.quote(found.path)
+        fix = f"chown -R {owner.uid}:{owner.gid} {path} && chmod o-w {path}"
         yield Finding("volume-owner", Result.WARN, who, seen, PERMISSIONS, fix)
     else:
         yield Finding("volume-owner", Result.PASS, who, f"{name} is {shown(found.owner)}", PERMISSIONS)
