@@ -134,7 +134,8 @@ def _health(cursor: Cursor) -> bool | None:
 
 
 def _check(cursor: Cursor) -> Check | None:
-    return _chosen(cursor, {str(check): check for check in Check}, "check")
+    """Any but the one that looks at all containers together: what need not be there is left out of ``names``."""
+    return _chosen(cursor, {str(check): check for check in Check if check is not Check.EXISTENCE}, "check")
 
 
 def _limits(cursor: Cursor | None) -> Limits:

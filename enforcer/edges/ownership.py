@@ -1,7 +1,7 @@
 """Whose the files below a directory of the host are, and giving them to somebody, while a container may be changing the tree.
 
-No symbolic link is followed, no other filesystem is entered, and a file with several names keeps its owner: one of them
-may lie outside.
+No symbolic link is followed, no other filesystem is entered, a file with several names keeps its owner (one of them may lie
+outside), and so does a device: it would be the host's that is given away.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def others_files(path: str, uid: int) -> tuple[int, str, int]:
 
 
 def give(path: str, uid: int, gid: int) -> tuple[int, int]:
-    """Give a directory and all below it to a user; how many entries were given, and how many with several names were left.
+    """Give a directory and all below it to a user; how many entries were given, and how many were left to their owner.
 
     Raises EdgeError.
     """
@@ -41,7 +41,8 @@ def give(path: str, uid: int, gid: int) -> tuple[int, int]:
         finally:
             os.close(top)
         for directory, name, _, found in _entries(path):
-            if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
+            kind = stat.S_IFMT(found.st_mode)
+            if kind in (stat.S_IFBLK, stat.S_IFCHR) or (kind != stat.S_IFDIR and found.st_nlink > 1):
                 left += 1
             elif (found.st_uid, found.st_gid) != (uid, gid):
                 with suppress(FileNotFoundError):  # the container has removed it meanwhile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from enforcer.posture.case import Case, Seen, broken, passed, warned
 MIB = 1 << 20
 _HEALTHY, _STARTING = "healthy", "starting"
 BORROWED = ("host", "container:")
-_ROOT = ("", "0", "root")
+_ROOT = re.compile(r"root|0*")
 
 
 def segmentation(case: Case) -> Iterator[Seen]:
@@ -78,7 +79,7 @@ def user(case: Case) -> Iterator[Seen]:
     now = "" if uid is None else f", its first process has uid {uid}"
     shown = f"user {said}" if said else "no user is set"
     fix = f'compose: user: "{wanted or "1001:1001"}", or USER in its Dockerfile'
-    if said.partition(":")[0] in _ROOT or uid == 0:
+    if _ROOT.fullmatch(said.partition(":")[0]) or uid == 0:
         yield warned(f"{shown}, which is root{now}", fix)
     elif wanted and said != wanted and not _same_user(said, uid, wanted):
         yield warned(f"{shown}{now}, where {wanted} is wanted", fix)

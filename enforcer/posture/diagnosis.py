@@ -27,6 +27,9 @@ ISSUE_1 = "Common Issues & Fixes, Issue 1: Volume Permission Errors"
 ISSUE_2 = "Common Issues & Fixes, Issue 2: Network Connectivity Issues"
 ISSUE_3 = "Common Issues & Fixes, Issue 3: Data Leakage Between Containers"
 
+SYSTEM = frozenset({"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "root", "run", "sbin", "sys", "usr"})
+"""Directories of hier(7) that hold no volume's data: a volume may be bound to them, and is never given away by itself."""
+
 
 @dataclass(frozen=True)
 class Connect:
@@ -182,12 +185,18 @@ def _is_to_write(case: Case, reached: Reached) -> bool:
 
 
 def _is_its_own(case: Case, reached: Reached) -> bool:
-    """A volume that the policy grants it for writing, or wants it to have, and that nobody else has mounted."""
+    """A volume that the policy grants it for writing, or wants it to have; nobody else has it, and it holds no other's."""
     mount = reached.mount
     wanted = any(v.name == mount.name and not v.read_only for v in case.wanted.volumes)
     granted = list(reached.granted.values())
     allowed = all(Access.WRITE in g for g in granted) if granted else wanted
-    return mount.kind == VOLUME and allowed and not reached.sharers
+    return mount.kind == VOLUME and allowed and not reached.sharers and len(granted) < 2 and not _is_systems(mount.path)
+
+
+def _is_systems(path: str) -> bool:
+    """Could it be more than a volume's data? Then whoever bound a volume to it has to say whose it is."""
+    parts = [part for part in path.split("/") if part]
+    return len(parts) < 2 or parts[0] in SYSTEM
 
 
 def _listed(container: Container) -> str:

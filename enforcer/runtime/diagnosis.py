@@ -104,7 +104,7 @@ def remedy(issue: Issue, dockerd: Dockerd) -> str:
             return f"{container} is connected to {network}"
         case Chown(path, uid, gid):
             given, left = give(path, uid, gid)
-            kept = f"; {left} files with several names were left as they are" if left else ""
+            kept = f"; {left} devices and files with several names were left as they are" if left else ""
             return f"{given} entries of {path} are {uid}:{gid}'s now{kept}"
         case _:
             return ""

@@ -74,9 +74,9 @@ def bind(path: str, at: str) -> Mount:
     return Mount(target=at, source=path, type="bind", read_only=True)
 
 
-def table(engine: Engine) -> tuple[Broken, ...]:
-    """Every check that looks at one container, broken at least once."""
-    return (*_made(), *_volumes(engine), *_confined(engine))
+def table(directory: str = "", socket: str = "") -> tuple[Broken, ...]:
+    """Every check that looks at one container, broken at least once. ``directory`` and ``socket``: the engine's."""
+    return (*_made(), *_volumes(directory), *_confined(socket))
 
 
 def _made() -> tuple[Broken, ...]:
@@ -102,14 +102,12 @@ def _made() -> tuple[Broken, ...]:
     )
 
 
-def _volumes(engine: Engine) -> tuple[Broken, ...]:
+def _volumes(directory: str) -> tuple[Broken, ...]:
     warn, fail = Result.WARN, Result.FAIL
     at = "/app/data"
     return (
         Broken("no-data", Check.DATA_VOLUME, fail, mounts={at: None}),
-        Broken(
-            "host-data", Check.DATA_VOLUME, fail, mounts={at: Mount(at, f"{engine.directory}/host-data", type="bind")}
-        ),
+        Broken("host-data", Check.DATA_VOLUME, fail, mounts={at: Mount(at, f"{directory}/host-data", type="bind")}),
         Broken("no-logs", Check.VOLUME_MOUNTS, warn, mounts={"/app/logs": None}),
         Broken("odd-name", Check.VOLUME_NAME, warn, mounts={at: volume("odd-data", at)}),
         Broken("open", Check.VOLUME_OWNER, warn, directories={"data": (USER, 0o777)}),
@@ -128,9 +126,8 @@ def _volumes(engine: Engine) -> tuple[Broken, ...]:
     )
 
 
-def _confined(engine: Engine) -> tuple[Broken, ...]:
+def _confined(socket: str) -> tuple[Broken, ...]:
     warn, fail = Result.WARN, Result.FAIL
-    socket = engine.url.removeprefix("unix://")
     return (
         Broken("root-fs", Check.READ_ONLY_ROOT, warn, {"read_only": False}),
         Broken("setuid", Check.NO_NEW_PRIVILEGES, warn, {"security_opt": []}),
@@ -157,7 +154,7 @@ class Ground:
 
     def __init__(self, engine: Engine, client: docker.DockerClient, images: Images) -> None:
         self.engine, self.client, self.images = engine, client, images
-        self.rows = table(engine)
+        self.rows = table(str(engine.directory), engine.url.removeprefix("unix://"))
 
     def make(self) -> None:
         """All of them, started and with their health known; a stranger that shares a volume, a good one without tools."""

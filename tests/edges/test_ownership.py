@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,10 @@ def test_a_directory_is_made_once(tmp_path: Path) -> None:
     assert not make_directory(path, Owner(5, 5, 0o700))
     found = path.stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (USER, USER, 0o750)
+
+
+def test_a_device_is_not_given_away(tmp_path: Path) -> None:
+    """It is the host's, wherever its name lies."""
+    os.mknod(tmp_path / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    assert give(str(tmp_path), USER, USER) == (1, 1)
+    assert (tmp_path / "null").stat().st_uid == os.getuid()

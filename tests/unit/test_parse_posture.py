@@ -92,6 +92,7 @@ def test_memory_as_docker_writes_it(text: str, bytes_: int) -> None:
         ("{who: agents, publish: [3000]}", "posture.rules[0].publish[0]", "3000/tcp"),
         ("{who: agents, publish: [3000/icmp]}", "posture.rules[0].publish[0]", "unknown protocol"),
         ("{who: agents, publish: [70000/tcp]}", "posture.rules[0].publish[0]", "past the last port"),
+        ("{who: agents, accept: [container-existence]}", "posture.rules[0].accept[0]", "unknown check"),
         ("{who: agents, accept: [image]}", "posture.rules[0].accept[0]", 'did you mean "image-tag"?'),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def wanting(**changes: Any) -> Case:
     return replace(GOOD, wanted=replace(WANTED, **changes))
 
 
-def mounting(*reached: Reached, **tried: Written) -> Case:
+def replace_mounts(*reached: Reached, **tried: Written) -> Case:
     """With these mounts; ``tried`` by the last part of the place."""
     places = {f"/app/{name}": written for name, written in tried.items()}
     return replace(GOOD, it=replace(IT, mounts=tuple(r.mount for r in reached)), reached=reached, tried=places)
@@ -98,9 +99,9 @@ PORTS = {"80/tcp": ("*:8080",)}
 
 ROWS = [
     (Check.DATA_VOLUME, GOOD, PASS, "a-data at /app/data"),
-    (Check.DATA_VOLUME, mounting(), FAIL, "nothing is mounted for a-data"),
-    (Check.DATA_VOLUME, mounting(BIND), FAIL, "a bind of /srv/a"),
-    (Check.DATA_VOLUME, mounting(Reached(Mounted("tmpfs", "/app/data"))), FAIL, "a tmpfs of memory"),
+    (Check.DATA_VOLUME, replace_mounts(), FAIL, "nothing is mounted for a-data"),
+    (Check.DATA_VOLUME, replace_mounts(BIND), FAIL, "a bind of /srv/a"),
+    (Check.DATA_VOLUME, replace_mounts(Reached(Mounted("tmpfs", "/app/data"))), FAIL, "a tmpfs of memory"),
     (Check.SEGMENTATION, GOOD, PASS, "on inside"),
     (Check.SEGMENTATION, changed(networks=("outside",)), WARN, "not on inside: it is on outside"),
     (Check.SEGMENTATION, changed(networks=()), WARN, "no network"),
@@ -121,6 +122,7 @@ ROWS = [
     (Check.USER, GOOD, PASS, "1001:1001"),
     (Check.USER, changed(user="", uid=0), WARN, "no user is set, which is root"),
     (Check.USER, changed(user="root:root", uid=0), WARN, "which is root"),
+    (Check.USER, changed(user="00:1001", uid=None), WARN, "which is root"),
     (Check.USER, changed(user="", uid=1001), WARN, "which is root, its first process has uid 1001"),
     (Check.USER, changed(user="mcp", uid=0), WARN, "which is root"),
     (Check.USER, changed(user="1002", uid=1002), WARN, "where 1001:1001 is wanted"),
@@ -161,22 +163,27 @@ ROWS = [
     (Check.HOST_USERNS, GOOD, PASS, "of its own"),
     (Check.HOST_USERNS, changed(mode={"userns": "host"}), WARN, "userns_mode: host"),
     (Check.VOLUME_MOUNTS, GOOD, PASS, "a-config at /app/config"),
-    (Check.VOLUME_MOUNTS, mounting(data()), WARN, "nothing that lasts is mounted for a-config"),
+    (Check.VOLUME_MOUNTS, replace_mounts(data()), WARN, "nothing that lasts is mounted for a-config"),
     (Check.VOLUME_NAME, GOOD, PASS, "a-data"),
-    (Check.VOLUME_NAME, mounting(data(name="other")), WARN, "other at /app/data, where the convention has a-data"),
+    (
+        Check.VOLUME_NAME,
+        replace_mounts(data(name="other")),
+        WARN,
+        "other at /app/data, where the convention has a-data",
+    ),
     (Check.VOLUME_OWNER, GOOD, PASS, "/v/a-data is 1001:1001, mode 0750"),
-    (Check.VOLUME_OWNER, mounting(data(owner=Owner(0, 0, 0o755))), WARN, "0:0, mode 0755, while it runs as 1001"),
-    (Check.VOLUME_OWNER, mounting(data(owner=Owner(1001, 1001, 0o777))), WARN, "everybody may write"),
-    (Check.VOLUME_OWNER, mounting(data(owner=None)), WARN, "is not there"),
+    (Check.VOLUME_OWNER, replace_mounts(data(owner=Owner(0, 0, 0o755))), WARN, "0:0, mode 0755, while it runs as 1001"),
+    (Check.VOLUME_OWNER, replace_mounts(data(owner=Owner(1001, 1001, 0o777))), WARN, "everybody may write"),
+    (Check.VOLUME_OWNER, replace_mounts(data(owner=None)), WARN, "is not there"),
     (Check.DATA_WRITE, GOOD, PASS, "can write to /app/data"),
-    (Check.DATA_WRITE, mounting(data(), data=REFUSED), FAIL, "cannot write to /app/data: EROFS"),
-    (Check.DATA_WRITE, mounting(data(), data=UNTRIED), WARN, "not tried at /app/data: it ended"),
-    (Check.DATA_WRITE, mounting(data()), WARN, "it does not run"),
-    (Check.DATA_WRITE, mounting(data(writable=False)), FAIL, "mounted read-only"),
+    (Check.DATA_WRITE, replace_mounts(data(), data=REFUSED), FAIL, "cannot write to /app/data: EROFS"),
+    (Check.DATA_WRITE, replace_mounts(data(), data=UNTRIED), WARN, "not tried at /app/data: it ended"),
+    (Check.DATA_WRITE, replace_mounts(data()), WARN, "it does not run"),
+    (Check.DATA_WRITE, replace_mounts(data(writable=False)), FAIL, "mounted read-only"),
     (Check.CONFIG_WRITE, GOOD, PASS, "is read-only"),
-    (Check.CONFIG_WRITE, mounting(data(), OPEN_CONFIG, config=DONE), FAIL, "can write to /app/config"),
-    (Check.CONFIG_WRITE, mounting(data(), OPEN_CONFIG, config=REFUSED), WARN, "an attempt ended with EROFS"),
-    (Check.CONFIG_WRITE, mounting(data(), OPEN_CONFIG), WARN, "mounted for writing"),
+    (Check.CONFIG_WRITE, replace_mounts(data(), OPEN_CONFIG, config=DONE), FAIL, "can write to /app/config"),
+    (Check.CONFIG_WRITE, replace_mounts(data(), OPEN_CONFIG, config=REFUSED), WARN, "an attempt ended with EROFS"),
+    (Check.CONFIG_WRITE, replace_mounts(data(), OPEN_CONFIG), WARN, "mounted for writing"),
     (Check.VOLUME_SHARED, GOOD, PASS, "nothing of its mounts is another's"),
     (Check.VOLUME_SHARED, shared(volume_b=Access.NONE), FAIL, "leads to volume_b, which no rule grants it"),
     (Check.VOLUME_SHARED, shared(Sharer("b", False, Access.NONE)), FAIL, "is mounted in b too"),
@@ -381,6 +388,12 @@ def test_existence_without_posture() -> None:
     assert exist(policy, replace(IT, id=SELECTOR.id)) == [("", FAIL), ("", PASS)]
 
 
+def test_the_readme_explains_every_check() -> None:
+    """By its id, which is what a policy accepts and a dashboard shows."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert [str(check) for check in Check if f"`{check}`" not in readme] == []
+
+
 def test_no_fix_removes_a_volume() -> None:
     """The guide's own fix for a shared volume would: what is in it is somebody's."""
     seen = [s for check, case, _, _ in ROWS for s in TABLE[check].look(case)]
@@ -390,5 +403,5 @@ def test_no_fix_removes_a_volume() -> None:
 def test_paths_in_a_fix_are_quoted() -> None:
     """A directory's name may be anything."""
     odd = data(path="/srv/a b;reboot", owner=Owner(0, 0, 0o755))
-    [seen] = TABLE[Check.VOLUME_OWNER].look(mounting(odd))
+    [seen] = TABLE[Check.VOLUME_OWNER].look(replace_mounts(odd))
     assert "'/srv/a b;reboot'" in seen.fix
