@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from enforcer.edges import writing
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.credentials import credentials_of
 from enforcer.edges.inside import NOT_BACK, entrance, said_by
+from enforcer.errors import ContainerGone
 
 BOUND_S = 20.0
 """Within which all attempts in one container must have ended: a path that hangs (a dead NFS server) is not waited for."""
@@ -29,6 +31,8 @@ class Writes:
         """Try to make a nameless file in each directory of a running container. ContainerGone; EdgeError, HostError."""
         with entrance(container, self._cgroups, "mnt") as place:
             own = credentials_of(container.pid)
+            if select.select([place.container], [], [], 0)[0]:  # it has ended: these may be another process's by now
+                raise ContainerGone(f"container {container.name} ended")
             if own.apart:
                 return dict.fromkeys(paths, Written(tried=False, done=False, how="it has a user namespace of its own"))
             asked = {**asdict(place), **asdict(own), "paths": list(paths), "bound": self._bound}

@@ -131,11 +131,12 @@ class Pair:
 
 def connectivity(pair: Pair, expectations: Expectations, quarantined: frozenset[str]) -> Iterator[Issue]:
     """Issue 2: why the one does not reach the other."""
-    for one in (pair.caller, pair.called):
-        if not one.pid:
-            yield _issue("not-running", one, "it does not run", f"docker start {one.name}")
-        elif one.id in quarantined:
-            yield _issue("quarantined", one, "an operator has cut it off", f"enforcer release {one.name}")
+    both = (pair.caller, pair.called)
+    cut_off = [one for one in both if one.id in quarantined]
+    yield from (_issue("quarantined", c, "an operator has cut it off", f"enforcer release {c.name}") for c in cut_off)
+    yield from (_issue("not-running", c, "it does not run", f"docker start {c.name}") for c in both if not c.pid)
+    if cut_off:
+        return  # what is kept for forensics is not connected to anything
     common = networks_of(pair.caller) & networks_of(pair.called)
     if not common:
         yield _apart(pair)
@@ -161,8 +162,8 @@ def _apart(pair: Pair) -> Issue:
         return _issue("no-common-network", caller, f"{seen}, and the policy wants none", command)
     who, network = ways[0]
     command = f"docker network connect {shlex.quote(network)} {who.name}"
-    own = networks_of(who)
-    remedy = Connect(network, who.name) if who.pid and not own & {"host"} else None
+    # who has the host's network, another container's or none at all (then it has no address) cannot be connected
+    remedy = Connect(network, who.name) if who.pid and all(a.addresses for a in who.attachments) else None
     return Issue(
         "no-common-network", who.name, f"{seen}; the policy wants {who.name} on {network}", ISSUE_2, command, remedy
     )

@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from enforcer.core.inspection import Owner
-from enforcer.core.model import READ_WRITE, Access
+from enforcer.core.model import READ_WRITE, Access, Container
 from enforcer.posture.case import Case, Reached, Sharer
-from enforcer.posture.diagnosis import Chown, Issue, Strays, permissions
+from enforcer.posture.diagnosis import Chown, Connect, Issue, Pair, Strays, connectivity, permissions
+from enforcer.posture.expectations import Expectations
+from enforcer.posture.wanted import Wanted
 from tests.unit.test_posture_checks import BIND, CONFIG, DATA, GOOD, UNTRIED, replace_mounts
+from tests.unit.worlds import BACKEND, GUIDE, GUIDE_FACTS, STRANGER, container
 
 ROOTS = replace(DATA, owner=Owner(0, 0, 0o755))
 OWN = {"volume a-data": READ_WRITE}
@@ -70,3 +73,42 @@ def test_a_root_container_owns_what_it_likes() -> None:
     case = replace_mounts(Reached(replace(DATA, owner=Owner(5, 5, 0o750)), OWN), data=REFUSED)
     [issue] = issues(replace(case, it=replace(case.it, uid=0)))
     assert issue.remedy is None
+
+
+WANTS = Wanted(networks=frozenset({"mcp-internal"}))
+APART = container(50, "mcp-50-apart", public="172.20.0.90")
+
+
+def between(caller: Container, called: Container, *cut_off: str) -> list[tuple[str, object]]:
+    """The names of what is wrong between two, with what may be done."""
+    pair = Pair(caller, called, WANTS, Wanted())
+    found = connectivity(pair, Expectations(GUIDE, GUIDE_FACTS), frozenset(cut_off))
+    return [(issue.name, issue.remedy) for issue in found]
+
+
+def test_a_network_that_is_wanted_is_connected() -> None:
+    """The other is there already."""
+    assert between(APART, BACKEND) == [("no-common-network", Connect("mcp-internal", "mcp-50-apart"))]
+
+
+@pytest.mark.parametrize("network", ["host", "none", "joined"])
+def test_who_cannot_be_connected(network: str) -> None:
+    """Docker refuses it, so a person has to make the container anew."""
+    alone = replace(APART, attachments=(replace(APART.attachments[0], network=network, addresses=()),))
+    assert between(alone, BACKEND) == [("no-common-network", None)]
+
+
+def test_who_is_kept_for_forensics_is_left_alone() -> None:
+    """Whatever else is wrong."""
+    assert between(APART, BACKEND, APART.id) == [("quarantined", None)]
+    assert between(APART, BACKEND, BACKEND.id) == [("quarantined", None)]
+
+
+def test_who_does_not_run() -> None:
+    """It is said first; its networks may be wrong besides."""
+    assert between(replace(APART, pid=0), BACKEND) == [("not-running", None), ("no-common-network", None)]
+
+
+def test_a_network_that_nobody_wants_is_not_proposed_for_fixing() -> None:
+    """Only the symptom speaks for it."""
+    assert between(BACKEND, STRANGER) == [("no-common-network", None)]
