@@ -10,6 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from prometheus_client import CollectorRegistry
+
 from enforcer.edges.dockerd import Dockerd
 from enforcer.errors import EnforcerError
 from enforcer.runtime.posture import verify_containers
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 
 PERIOD_S = 60.0
 """The longest time between two looks: health, limits and owners change without an event that the agent follows."""
+
+TICK_S = 0.5
+"""How often it is asked whether a look is due."""
 
 SHARE = 10
 """A look is followed by a pause of so many times its own length: on a host of thousands of containers it takes a tenth at most."""
@@ -33,7 +38,11 @@ class PostureWatch:
         self._seen: Snapshot | None = None
         self._at = self._not_before = 0.0
         self.reading = PostureReading()
-        self.metrics = PostureMetrics(lambda: self.reading)
+
+    def start(self, every: Callable[[str, float, Callable[[], object]], None], registry: CollectorRegistry) -> None:
+        """Look whenever it is due, in a thread of its own (``Supervisor.every``), and be scraped."""
+        every("posture", TICK_S, self.look)
+        registry.register(PostureMetrics(lambda: self.reading))
 
     def look(self) -> None:
         """Look if it is due. What fails is said, the last reading stays, and its time says how old it is."""
