@@ -20,7 +20,7 @@ from enforcer.edges.http import Scrape, Tls
 from enforcer.edges.journal import Journal
 from enforcer.edges.systemd import notify
 from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError
-from enforcer.runtime import report
+from enforcer.runtime import report, selftest
 from enforcer.runtime.auditing import Auditing
 from enforcer.runtime.canary import NAME, Canary, remove_left
 from enforcer.runtime.facts import Survey, survey_of
@@ -31,12 +31,11 @@ from enforcer.runtime.operator import Operator
 from enforcer.runtime.orders import OrdersFile
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.policies import PolicyFiles
+from enforcer.runtime.posture_watch import PostureWatch
 from enforcer.runtime.proof import Finding
 from enforcer.runtime.reconcile import Reconcile, Snapshot
 from enforcer.runtime.records import Records
 from enforcer.runtime.requests import Requests
-from enforcer.runtime.selftest import SelfTest
-from enforcer.runtime.selftest import plain as plain_check
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
 from enforcer.runtime.sweeps import Sweeps
@@ -141,16 +140,18 @@ class Agent:
         self._supervisor.start("survey", self._surveyor.run)
         self._supervisor.start("docker", self._docker.run)
         self._sweep.start(self._supervisor.start)
+        posture = PostureWatch(self._dockerd, self._settings.docker, lambda: self._reconcile.snapshot)
+        posture.start(self._supervisor.every, self._scrape.registry)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
         self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
-        self._selftest = SelfTest(run=self._run_canary, reattach=self._reattach, notify=self._pipeline.notice)
+        self._selftest = selftest.SelfTest(run=self._run_canary, reattach=self._reattach, notify=self._pipeline.notice)
         if not self._probes.adopted:
             self._selftest.check()
         self._supervisor.every("canary", CANARY_S, self._selftest.check, at_once=self._probes.adopted)
         self._requests = Requests(
             snapshot=self._snapshot,
             status=self._status,
-            selftest=lambda: plain_check(self._selftest.check()),
+            selftest=lambda: selftest.plain(self._selftest.check()),
             guard=self._guard,
             operator=Operator(self._orders, self._reconcile, self._writer, self._pipeline.notice),
             policy=self._settings.policy,
@@ -252,9 +253,8 @@ class Agent:
         return self._auditing.try_all(self._canary_maps, holds, lambda: self._pipeline.canary_records)
 
     def _reattach(self, groups: Collection[str]) -> Collection[str]:
-        return (
-            self._writer.do(lambda: reattach(self._probes, self._cgroups, groups), Resync(), seconds=REATTACH_S) or ()
-        )
+        done = self._writer.do(lambda: reattach(self._probes, self._cgroups, groups), Resync(), seconds=REATTACH_S)
+        return done or ()
 
     def _health(self) -> report.Health:
         return report.Health(

@@ -28,6 +28,8 @@ COMMANDS = {
     "replay": "enforcer.cli.replay:replay_command",
     "export": "enforcer.cli.export:export_command",
     "verify": "enforcer.cli.verify:verify_group",
+    "volumes": "enforcer.cli.volumes:volumes_group",
+    "diagnose": "enforcer.cli.diagnose:diagnose_command",
 }
 
 

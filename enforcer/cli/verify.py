@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from enforcer.cli.host import run_option
-from enforcer.cli.policy import host, policy_option
+from enforcer.cli.policy import docker_address, host, policy_option
 from enforcer.cli.render import emit, format_option, json_text, table
+from enforcer.cli.verify_report import FORMATS, Report
 from enforcer.core.model import Facts
 from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.control import ask
+from enforcer.edges.dockerd import Dockerd
 from enforcer.edges.inside import Inside
 from enforcer.edges.policyfile import load
+from enforcer.edges.writes import Writes
 from enforcer.errors import NobodyListens, UsageError
 from enforcer.posture.finding import Finding, Result, failed, totals
+from enforcer.runtime.facts import collect, paths_of
+from enforcer.runtime.posture import verify_containers
 from enforcer.runtime.verify import verify_network
 from enforcer.settings import Settings
 
@@ -29,21 +36,14 @@ SECONDS = 2.0
 """How long an attempt may wait for an answer: what the guide's scripts give a ping."""
 
 
-@click.group("verify")
-def verify_group() -> None:
-    """Do the running containers stand as the guide and the policy want them? Exits 1 if a check fails."""
-
-
-@verify_group.command("network")
-@policy_option
-@click.option(
+outside_option = click.option(
     "--outside",
     "outside",
     multiple=True,
     metavar="ADDR[:PORT]",
     help="An address outside that answers, to be tried from every container; [...] around IPv6. May be repeated.",
 )
-@click.option(
+timeout_option = click.option(
     "--timeout",
     "seconds",
     type=click.FloatRange(0.1, 60),
@@ -51,6 +51,68 @@ def verify_group() -> None:
     show_default=True,
     help="Seconds that an attempt may wait for an answer.",
 )
+
+
+@click.group("verify", invoke_without_command=True)
+@policy_option
+@outside_option
+@timeout_option
+@run_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(FORMATS)),
+    default="table",
+    show_default=True,
+    help="A table for people, JSON for programs, a Markdown report, or JUnit XML for a build server.",
+)
+@click.pass_context
+def verify_group(  # noqa: PLR0913 -- its options
+    context: click.Context, *, policy_path: Path, outside: tuple[str, ...], seconds: float, run_: Path, format_: str
+) -> int:
+    """Do the running containers stand as the guide and the policy want them? Everything: how they are made, volumes, network.
+
+    Looks at every container that the policy speaks of, tries to write from inside each where volumes are mounted, and tries
+    connections as `verify network` does. Exits 1 if a check fails; warnings are for a person to look at.
+    """
+    if context.invoked_subcommand:
+        _refuse_options(context)
+        return 0
+    policy = load(policy_path)
+    asked = [address_of(text) for text in outside]
+    address = docker_address()
+    dockerd = Dockerd(address)
+    try:
+        facts = replace(collect(dockerd, Cgroups(), paths_of(policy)), quarantined=quarantined(run_))
+        for tried, _ in asked:
+            refuse_inside(facts, tried)
+        found = verify_containers(policy, facts, dockerd, address, Writes(Cgroups()))
+    finally:
+        dockerd.close()
+    network = verify_network(policy, facts, Inside(Cgroups(), seconds=seconds), asked)
+    report = Report(now(), policy.hash, found.containers, (*found.findings, *network))
+    emit(FORMATS[format_](report))
+    return 1 if failed(report.findings) else 0
+
+
+def now() -> str:
+    """The date of a report, in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _refuse_options(context: click.Context) -> None:
+    """An option before the subcommand would say nothing, and look as if it did. Raises ``UsageError``."""
+    given = [n for n in context.params if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    if given:
+        raise UsageError(
+            f"options of `verify {context.invoked_subcommand}` go after the word {context.invoked_subcommand}"
+        )
+
+
+@verify_group.command("network")
+@policy_option
+@outside_option
+@timeout_option
 @run_option
 @format_option
 def network_command(policy_path: Path, outside: tuple[str, ...], seconds: float, run_: Path, format_: str) -> int:

@@ -15,7 +15,7 @@ from enforcer.errors import Problem
 
 KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "policy": ("version", "mode", "containers", "data", "network"),
+        "policy": ("version", "mode", "containers", "data", "network", "posture"),
         "selector": ("name", "image", "label", "except"),
         "data section": ("protected", "rules"),
         "data rule": ("who", "read-write", "read-only", "mode"),
@@ -23,6 +23,12 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "network section": ("internal", "rules"),
         "network rule": ("who", "connect", "sockets", "mode"),
         "destination": ("network", "container", "cidr", "host", "except", "ports"),
+        "posture section": ("rules",),
+        "posture rule": (
+            *("who", "names", "count", "user", "networks", "volumes"),
+            *("limits", "health", "capabilities", "publish", "accept"),
+        ),
+        "limits": ("memory", "cpus", "pids"),
     }
 )
 """Every key of the language, by the mapping that it stands in. ``policies/README.md`` documents each."""

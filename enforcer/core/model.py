@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from enforcer.core.enums import READ_ONLY, READ_WRITE, Access, Hook, Kind, Mechanism, Mode, Sockets, Verdict
+from enforcer.core.posture import PostureRule
 
 __all__ = ["READ_ONLY", "READ_WRITE", "Access", "Hook", "Kind", "Mechanism", "Mode", "Sockets", "Verdict"]
 
@@ -116,6 +117,7 @@ class Policy:
     data_rules: tuple[DataRule, ...] = ()
     internal: tuple[str, ...] = ()
     net_rules: tuple[NetRule, ...] = ()
+    posture: tuple[PostureRule, ...] = ()
     hash: str = ""
 
 

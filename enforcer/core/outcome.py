@@ -47,3 +47,15 @@ class Tried:
         if self.namespace is self.container:
             return f"{self.container}{reason}"
         return f"{self.container}{reason}, from its network namespace alone {self.namespace}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of an attempt to write to a directory from inside a container, as its first process would.
+
+    ``done``: it could; ``how`` says how it ended (``EROFS: Read-only file system``, ``killed``), or why it was not ``tried``.
+    """
+
+    tried: bool
+    done: bool
+    how: str = ""

@@ -15,6 +15,7 @@ from enforcer.core.document import Document, Table
 from enforcer.core.model import Mode, Policy, Selector
 from enforcer.core.parse_data import data_rules_of, protected_of
 from enforcer.core.parse_network import internal_of, net_rules_of
+from enforcer.core.parse_posture import posture_of
 from enforcer.core.parse_text import glob, mode_of, name_glob
 from enforcer.core.select import may_overlap
 from enforcer.errors import PolicyError
@@ -32,7 +33,7 @@ def parse(document: Document) -> Policy:
     found = list(document.problems)
     roots = [Cursor(root, "", found) for root in document.roots]
     files = [f for r in roots if (f := r.fields("policy"))]
-    data, network = _sections(files, "data"), _sections(files, "network")
+    data, network, posture = (_sections(files, key) for key in ("data", "network", "posture"))
     containers = _containers(files)
     before = len(found)
     protected = protected_of(_joined(data, "protected"))
@@ -44,6 +45,7 @@ def parse(document: Document) -> Policy:
         data_rules=data_rules_of(_joined(data, "rules"), containers=containers, protected=covered),
         internal=internal_of(_joined(network, "internal")),
         net_rules=net_rules_of(_joined(network, "rules"), containers=containers),
+        posture=posture_of(_joined(posture, "rules"), containers=containers),
         hash=document.hash,
     )
     if found:

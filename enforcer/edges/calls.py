@@ -130,7 +130,7 @@ def main() -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(PR_SET_NAME, NAME)
     signal.setitimer(signal.ITIMER_REAL, asked["bound"])  # its default action ends the process
-    if asked["netns"] >= 0 and libc.setns(asked["netns"], CLONE_NEWNET):
+    if asked["namespace"] >= 0 and libc.setns(asked["namespace"], CLONE_NEWNET):
         say({"why": f"its network namespace cannot be entered: {os.strerror(ctypes.get_errno())}"})
         return
     say({"found": calls(asked["targets"], asked["seconds"], asked["container"])})

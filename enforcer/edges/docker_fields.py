@@ -49,3 +49,8 @@ def labels_of(found: Mapping[str, Any]) -> dict[str, str]:
 def joined(mode: str) -> str:
     """The container (id or name) whose network namespace a network mode joins, "" if none."""
     return mode.removeprefix("container:") if mode.startswith("container:") else ""
+
+
+def texts_of(found: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """A list of texts, empty if it is not there."""
+    return tuple(text_of({key: item}, key) for item in found.get(key) or ())

@@ -118,7 +118,7 @@ class Events:
 
 
 class Dockerd:
-    """Answers questions about one Docker engine. ``client`` is a docker-py client or the engine's address."""
+    """Answers questions about one Docker engine. ``client``: a docker-py client or its address; ``api``: for the other edges."""
 
     def __init__(self, client: docker.APIClient | docker.DockerClient | str) -> None:
         if isinstance(client, str):
@@ -127,7 +127,8 @@ class Dockerd:
                 client = docker.APIClient(base_url=client, version="auto", timeout=TIMEOUT_SECONDS)
                 # requests would look for a proxy and for .netrc before each question: a fifth of the time that one takes
                 client.trust_env = not client.base_url.startswith("http+docker:")
-        self._api: docker.APIClient = client.api if isinstance(client, docker.DockerClient) else client
+        self.api: docker.APIClient = client.api if isinstance(client, docker.DockerClient) else client
+        self._api = self.api
 
     def engine(self) -> Engine:
         """What the engine says about itself."""

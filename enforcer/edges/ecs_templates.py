@@ -45,7 +45,8 @@ class Templates:
         self._words = [f"m{secrets.token_hex(12)}m" for _ in range(4)]
         times = to_rfc3339(self._time), to_rfc3339(self._first)
         self._slots = {mark: slot for slot, mark in enumerate([*times, *map(str, self._numbers), *self._words])}
-        self._address6 = f"{self._words[2]}:6"  # with what tells the families apart
+        # a mark of its own, with what tells the families apart: none may begin another, which a port may follow
+        self._address6 = f"m{secrets.token_hex(6)}:{secrets.token_hex(6)}m"
         self._slots[self._address6] = self._slots[self._words[2]]
         self._marks = re.compile("|".join(map(re.escape, sorted(self._slots, reverse=True))))
 

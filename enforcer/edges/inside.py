@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
-from pathlib import Path
 from typing import Any
 
 from enforcer.core.explain import Destination
@@ -32,9 +31,11 @@ NOT_BACK = "the process did not come back: is the container paused?"
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
+    """A way into a container: a pidfd of its first process, its namespace, and its cgroup's list of processes; -1 for none."""
+
     container: int = -1
-    netns: int = -1
+    namespace: int = -1
     cgroup: int = -1
 
 
@@ -49,7 +50,7 @@ class Inside:
 
     def call(self, container: Container, targets: Sequence[Destination]) -> dict[Destination, Tried]:
         """Try each target from inside a running container. ContainerGone if it ends; EdgeError, HostError."""
-        with self._entrance(container) as place:
+        with entrance(container, self._cgroups, "net") as place:
             found = self._calls(targets, place)
             if select.select([place.container], [], [], 0)[0]:  # a pidfd is readable once its process has ended
                 raise ContainerGone(f"container {container.name} ended")
@@ -57,37 +58,9 @@ class Inside:
 
     def from_here(self, targets: Sequence[Destination]) -> dict[Destination, Outcome]:
         """Try each target from the network namespace of this process."""
-        return {target: tried.namespace for target, tried in self._calls(targets, _Place()).items()}
+        return {target: tried.namespace for target, tried in self._calls(targets, Place()).items()}
 
-    def _path(self, container: Container) -> str:
-        path = self._cgroups.of_pid(container.pid)
-        if container.id not in path:  # the pid is another process's by now
-            raise ContainerGone(f"container {container.name} ended")
-        return path
-
-    @contextmanager
-    def _entrance(self, container: Container) -> Iterator[_Place]:
-        opened: list[int] = []
-        try:
-            try:
-                opened.append(os.pidfd_open(container.pid))
-                opened.append(os.open(PROC / str(container.pid) / "ns/net", os.O_RDONLY | os.O_CLOEXEC))
-                procs = self._cgroups.root / self._path(container).lstrip("/") / "cgroup.procs"
-                opened.append(os.open(procs, os.O_WRONLY | os.O_CLOEXEC))
-            except (FileNotFoundError, ProcessLookupError) as e:
-                raise ContainerGone(f"container {container.name} ended") from e
-            except PermissionError as e:
-                raise HostError(
-                    f"cannot enter container {container.name}: this needs root in the host's namespaces"
-                ) from e
-            except OSError as e:
-                raise EdgeError(f"cannot enter container {container.name}: {e.strerror}") from e
-            yield _Place(*opened)
-        finally:
-            for fd in opened:
-                os.close(fd)
-
-    def _calls(self, targets: Sequence[Destination], place: _Place) -> dict[Destination, Tried]:
+    def _calls(self, targets: Sequence[Destination], place: Place) -> dict[Destination, Tried]:
         rounds = 1 if place.cgroup < 0 else 2
         batches = -(-len(targets) // calls.AT_ONCE)
         bound = rounds * batches * self._seconds + self._spare
@@ -97,19 +70,51 @@ class Inside:
             "seconds": self._seconds,
             "bound": bound,
         }
-        said = _run(json.dumps(asked).encode(), place, bound)
+        said = said_by(calls.__file__, asked, place, bound)
         return _found(targets, [*said, *[{"why": NOT_BACK}] * (2 - len(said))])
 
 
-def _run(asked: bytes, place: _Place, bound: float) -> list[dict[str, Any]]:
-    """What the child said, as far as it came before it was killed."""
-    command = [sys.executable, "-I", "-S", str(Path(calls.__file__))]
+@contextmanager
+def entrance(container: Container, cgroups: Cgroups, namespace: str) -> Iterator[Place]:
+    """A way into a running container, for the length of a ``with``. ``namespace``: ``net`` or ``mnt``.
+
+    Raises ContainerGone, EdgeError, HostError.
+    """
+    opened: list[int] = []
+    try:
+        try:
+            opened.append(os.pidfd_open(container.pid))
+            opened.append(os.open(PROC / str(container.pid) / "ns" / namespace, os.O_RDONLY | os.O_CLOEXEC))
+            procs = cgroups.root / _path(container, cgroups).lstrip("/") / "cgroup.procs"
+            opened.append(os.open(procs, os.O_WRONLY | os.O_CLOEXEC))
+        except (FileNotFoundError, ProcessLookupError) as e:
+            raise ContainerGone(f"container {container.name} ended") from e
+        except PermissionError as e:
+            raise HostError(f"cannot enter container {container.name}: this needs root in the host's namespaces") from e
+        except OSError as e:
+            raise EdgeError(f"cannot enter container {container.name}: {e.strerror}") from e
+        yield Place(*opened)
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _path(container: Container, cgroups: Cgroups) -> str:
+    path = cgroups.of_pid(container.pid)
+    if container.id not in path:  # the pid is another process's by now
+        raise ContainerGone(f"container {container.name} ended")
+    return path
+
+
+def said_by(program: str, asked: Mapping[str, object], place: Place, bound: float) -> list[dict[str, Any]]:
+    """What a child of ours that runs ``program`` said, line by line, as far as it came before it was killed."""
+    command = [sys.executable, "-I", "-S", program]
     kept = tuple(fd for fd in astuple(place) if fd >= 0)
     with subprocess.Popen(  # noqa: S603 -- our own interpreter and program
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=kept
     ) as child:
         try:
-            out, _ = child.communicate(asked, timeout=bound)
+            out, _ = child.communicate(json.dumps(asked).encode(), timeout=bound)
         except subprocess.TimeoutExpired:
             child.kill()
             out, _ = child.communicate()

@@ -252,7 +252,7 @@ def test_no_tag_is_obeyed(tag):
 def test_a_merge_key_is_an_unknown_key():
     """``<<`` merges nothing."""
     assert refusal(HEAD + b"<<: {mode: monitor}\n") == [
-        'p.yaml:3:1: policy: unknown key "<<"; known here: containers, data, mode, network, version'
+        'p.yaml:3:1: policy: unknown key "<<"; known here: containers, data, mode, network, posture, version'
     ]
 
 

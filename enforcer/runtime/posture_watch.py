@@ -1,0 +1,61 @@
+"""Keeps looking at how containers are made, while the agent runs: what `verify` finds by looking, as a metric.
+
+Nothing is tried in a container: attempts are an operator's to order. So ``data-write`` is no part of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry
+
+from enforcer.edges.dockerd import Dockerd
+from enforcer.errors import EnforcerError
+from enforcer.runtime.posture import verify_containers
+from enforcer.runtime.reconcile import Snapshot
+from enforcer.sinks.posture_metrics import PostureMetrics, PostureReading
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 60.0
+"""The longest time between two looks: health, limits and owners change without an event that the agent follows."""
+
+TICK_S = 0.5
+"""How often it is asked whether a look is due."""
+
+SHARE = 10
+"""A look is followed by a pause of so many times its own length: on a host of thousands of containers it takes a tenth at most."""
+
+
+class PostureWatch:
+    """Looks again when the agent's picture of the host has changed, and once a minute. One thread calls ``look``."""
+
+    def __init__(self, dockerd: Dockerd, address: str, snapshot: Callable[[], Snapshot | None]) -> None:
+        self._dockerd, self._address, self._snapshot = dockerd, address, snapshot
+        self._seen: Snapshot | None = None
+        self._at = self._not_before = 0.0
+        self.reading = PostureReading()
+
+    def start(self, every: Callable[[str, float, Callable[[], object]], None], registry: CollectorRegistry) -> None:
+        """Look whenever it is due, in a thread of its own (``Supervisor.every``), and be scraped."""
+        every("posture", TICK_S, self.look)
+        registry.register(PostureMetrics(lambda: self.reading))
+
+    def look(self) -> None:
+        """Look if it is due. What fails is said, the last reading stays, and its time says how old it is."""
+        now, snapshot = time.monotonic(), self._snapshot()
+        due = snapshot is not self._seen or now >= self._at + PERIOD_S
+        if snapshot is None or now < self._not_before or not due:
+            return
+        self._seen, self._at = snapshot, now
+        try:
+            found = verify_containers(snapshot.policy, snapshot.facts, self._dockerd, self._address)
+        except EnforcerError as e:
+            log.warning("the containers' posture could not be looked at: %s", e)
+        else:
+            counted = Counter((f.check, f.container, str(f.result)) for f in found.findings)
+            self.reading = PostureReading(counted, time.time())
+        self._not_before = time.monotonic() + SHARE * (time.monotonic() - now)
