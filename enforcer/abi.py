@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from enforcer.errors import AbiError
 
-ABI = 4
+ABI = 5
 DOCKER_ID = 64
 DNS_NAME = 128
 COMM = 16
@@ -24,7 +24,7 @@ EARLIER, EARLIER_CAUSE = 0, 256
 
 GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the directory of pins
 LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_REPEAT = 1, 2, 3, 4  # enum enf_cause
-LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE = 5, 6, 7, 8
+LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE, LOST_ACCESSES = 5, 6, 7, 8, 9
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
 FLOW_INBOUND, FLOW_ALLOWED, FLOW_OBSERVED, FLOW_DENIED = 1, 2, 3, 4  # enum enf_flow_state
 
@@ -206,6 +206,23 @@ class CountKey(Record):
         ("verdict", c_uint8),
         ("hook", c_uint8),
     )
+
+
+class AccessKey(Record):
+    """struct enf_access_key"""
+
+    _fields_ = (
+        *((name, c_uint32) for name in ("round", "generation", "subject", "object", "peer")),
+        ("port", c_uint16),
+        *((name, c_uint8) for name in ("class_", "access", "hook", "mechanism", "protocol", "pad")),
+        ("address", Address),
+    )
+
+
+class AccessValue(Record):
+    """struct enf_access_value"""
+
+    _fields_ = (("count", c_uint64), ("first_ns", c_uint64), ("last_ns", c_uint64))
 
 
 class LossKey(Record):

@@ -10,7 +10,7 @@
 #ifndef ENF_CONTRACT_H
 #define ENF_CONTRACT_H
 
-#define ENF_ABI 4                /* raised with every change of a layout below; pins of another ABI are not adopted */
+#define ENF_ABI 5                /* raised with every change of a layout below; pins of another ABI are not adopted */
 
 #include "enums.h"
 
@@ -174,6 +174,26 @@ struct enf_count_key {           /* per-CPU map `counts`: this → u64 */
 	u8  access;              /* enum enf_access bits that were asked for and not granted */
 	u8  verdict;
 	u8  hook;
+};
+
+struct enf_access_key {          /* map `accesses`: this → struct enf_access_value; what was allowed, while the agent asks for it */
+	u32 round;               /* of the agent's reading; 0: taken over from an earlier build */
+	u32 generation;
+	u32 subject;
+	u32 object;              /* as in a count */
+	u32 peer;
+	u16 port;                /* of a connection; host order */
+	u8  class_;
+	u8  access;
+	u8  hook, mechanism;
+	u8  protocol;
+	u8  pad;
+	struct enf_address address;
+};
+
+struct enf_access_value {
+	u64 count;
+	u64 first_ns, last_ns;   /* CLOCK_BOOTTIME */
 };
 
 struct enf_loss_key {            /* per-CPU map `losses`: this → u64 */

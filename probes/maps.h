@@ -28,6 +28,14 @@ BPF_TABLE("lru_hash", u32, u32, strays, 1024);       /* tasks born outside their
 /* What the kernel writes: counts and losses are exact whatever happens to the records in the ring. */
 BPF_TABLE("percpu_hash", struct enf_count_key, u64, counts, 65536);
 BPF_TABLE("percpu_hash", struct enf_loss_key, u64, losses, 32768);
+
+/*
+ * What was allowed, for `run --record accesses`: the agent's round of reading, 0 while nobody asks for it. A program reads the round
+ * once and writes entries of that round only, so that those of a round that is over are final once running programs have ended.
+ */
+BPF_TABLE("array", u32, u32, recording, 1);
+BPF_F_TABLE("hash", struct enf_access_key, struct enf_access_value, accesses, 65536, BPF_F_NO_PREALLOC);
+
 BPF_TABLE("hash", u32, u64, recorded, 32768);        /* by subject, written by the agent: violations that the journal holds */
 BPF_RINGBUF_OUTPUT(attempts, 256);       /* what others refused: dear to judge and free to provoke, so it has a ring of its own */
 BPF_RINGBUF_OUTPUT(events, 2048);        /* pages: 8 MiB, some 13,000 records between two drains */

@@ -155,6 +155,41 @@ static __always_inline enum enf_verdict enf_judge_flow(const int by_task, const 
 	return count.verdict;
 }
 
+/* A flow that is allowed, noted with its first attempt: before it is remembered. An address of the subject's own is not elsewhere. */
+static __always_inline void enf_note_flow(const struct enf_subject *s, u32 generation, u32 home, const struct enf_flow *f)
+{
+	struct enf_access_key key = {.round = enf_round(), .generation = generation, .subject = s->id, .access = ENF_CONNECT,
+				     .hook = f->hook, .mechanism = ENF_BY_CGROUP, .protocol = f->protocol, .port = f->port,
+				     .address = f->to};
+	struct enf_endpoint_key there = {.address = f->to, .generation = generation};
+	struct enf_flow_key flow = enf_key_of(f);
+	struct enf_count_key place = {.subject = s->id};
+	struct enf_endpoint *e;
+
+	if (!key.round || flows.lookup(&flow))
+		return;
+	e = endpoints.lookup(&there);
+	if (e && e->subject == s->id)
+		return;
+	enf_blame(&place, generation, home, e, f);
+	key.object = place.object;
+	key.peer = place.peer;
+	key.class_ = place.class_;
+	enf_note(&key);
+}
+
+/* No rule governs the subject: its attempts are noted all the same, since rules are to be made from them. */
+static __always_inline void enf_note_free(const struct enf_subject *s, struct enf_config *c, u32 home, const struct enf_flow *f)
+{
+	struct enf_flow_key key = enf_key_of(f);
+	u32 epoch = c->epoch;
+
+	if (!enf_round() || enf_known(&key, epoch))
+		return;
+	enf_note_flow(s, c->generation, home, f);
+	enf_remember(&key, epoch, ENF_FLOW_ALLOWED);
+}
+
 /* The answer to an attempt by a governed subject. A socket that tries the same again makes no new attempt. */
 static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const struct enf_subject *s, struct enf_config *c,
 							struct enf_net_subject n, const struct enf_flow *f)
@@ -172,6 +207,8 @@ static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const
 	before = before == ENF_FLOW_DENIED ? ENF_DENIED : before == ENF_FLOW_OBSERVED ? ENF_OBSERVED : 0;
 	verdict = enf_judge_flow(by_task, s, c->generation, n, f, before);
 	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
+	if (verdict == ENF_ALLOWED)
+		enf_note_flow(s, c->generation, n.home, f);
 	enf_remember(&key, epoch, state);
 	return verdict;
 }
@@ -190,7 +227,10 @@ static __always_inline int enf_answer_net(const struct enf_flow *f)
 		return enf_refuse_name(1, s->id, c->generation, n, 0, 0, f->protocol) != ENF_DENIED;
 	if (enf_loopback(&f->to))
 		return 1;
-	return n.regime == ENF_FREE || enf_answer_flow(1, s, c, n, f) != ENF_DENIED;
+	if (n.regime != ENF_FREE)
+		return enf_answer_flow(1, s, c, n, f) != ENF_DENIED;
+	enf_note_free(s, c, n.home, f);
+	return 1;
 }
 
 static __always_inline int enf_to_v4(struct bpf_sock_addr *ctx, u8 hook)

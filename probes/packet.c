@@ -131,15 +131,15 @@ static __always_inline bool enf_began_there(struct __sk_buff *skb, const struct 
 	return true;
 }
 
-/* The subject whose socket sends or gets a packet, or 0 if nothing concerns it on the network. */
-static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 generation, struct enf_net_subject *n)
+/* The subject whose socket sends or gets a packet, or 0 if nothing concerns it on the network; `free`: if no rule governs it, too. */
+static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 generation, bool free, struct enf_net_subject *n)
 {
 	u64 cgroup = bpf_skb_cgroup_id(skb);
 	struct enf_subject *s = subjects.lookup(&cgroup);
 
 	if (s && s->state == ENF_ARMED) {
 		*n = enf_stands(generation, s->id);
-		if (n->regime == ENF_FREE)
+		if (n->regime == ENF_FREE && !free)
 			s = 0;
 	} else {
 		s = 0;
@@ -209,7 +209,7 @@ int enf_egress(struct __sk_buff *skb)
 
 	if (!c)
 		return 1;
-	s = enf_owner(skb, c->generation, &n);
+	s = enf_owner(skb, c->generation, false, &n);
 	if (!s)
 		return 1;
 	if (!enf_read(skb, true, &p)) {
@@ -246,7 +246,7 @@ int enf_ingress(struct __sk_buff *skb)
 
 	if (!c)
 		return 1;
-	s = enf_owner(skb, c->generation, &n);
+	s = enf_owner(skb, c->generation, enf_round(), &n);  /* answers are no accesses of their own */
 	if (!s || !enf_read(skb, false, &p) || enf_loopback(&p.flow.to))
 		return 1;
 	if (n.regime == ENF_QUARANTINED)

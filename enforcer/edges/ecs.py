@@ -120,6 +120,8 @@ def _event_section(event: Event, sequence: int) -> ecs.AttemptEventSection:
         action=f"{place}-{event.hook.name.lower()}",
         outcome="failure" if refused or event.errno else "success",
         sequence=sequence,
+        start=to_rfc3339(event.first_ns) if event.first_ns else None,
+        end=to_rfc3339(event.time_ns) if event.first_ns else None,
         module="enforcer",
         dataset="enforcer.attempt",
     )
@@ -223,6 +225,7 @@ def _event_of(line: ecs.AttemptLine) -> Event:
         rule=_unescaped(line.rule.id) if line.rule else (),
         count=ours.count,
         errno=ours.errno,
+        first_ns=from_rfc3339(line.event.start) if line.event.start else 0,
     )
 
 

@@ -26,7 +26,7 @@ class Ecs(_Section, frozen=True):
     version: str
 
 
-class EventSection(_Section, frozen=True):
+class EventSection(_Section, frozen=True, kw_only=True):
     """``event.*``, common to both kinds of line; ``dataset`` tells them apart."""
 
     kind: str
@@ -36,15 +36,17 @@ class EventSection(_Section, frozen=True):
     outcome: str
     sequence: int
     module: Literal["enforcer"]
+    start: str | None = None
+    end: str | None = None
 
 
-class AttemptEventSection(EventSection, frozen=True):
+class AttemptEventSection(EventSection, frozen=True, kw_only=True):
     """``event.*`` of an attempt."""
 
     dataset: Literal["enforcer.attempt"]
 
 
-class NoticeEventSection(EventSection, frozen=True):
+class NoticeEventSection(EventSection, frozen=True, kw_only=True):
     """``event.*`` of a notice."""
 
     dataset: Literal["enforcer.notice"]

@@ -40,6 +40,7 @@ def carry(old: Maps, new: Maps) -> int:
         new.add_recorded(subject, n)
         old.forget("recorded", subject.to_bytes(4, "little"))
     _keep_inbound(old, new)
+    _keep_accesses(old, new)
     return violations
 
 
@@ -64,3 +65,16 @@ def _add_count(new: Maps, key: abi.CountKey, n: int) -> None:
     except EdgeError as e:  # the map is full, as in the kernel
         log.error("%d violations of an older build are counted as lost: %s", n, e)
         new.add_loss(key.subject, abi.LOST_COUNTS | abi.EARLIER_CAUSE, n)
+
+
+def _keep_accesses(old: Maps, new: Maps) -> None:
+    """What was allowed and is not written down yet, as entries of round 0: no program writes such."""
+    for raw, value in list(old.accesses()):
+        key = abi.decode(abi.AccessKey, raw)
+        key.round = 0
+        found = new.row("accesses", bytes(key), abi.AccessValue)
+        if found:  # of two rounds
+            value.count += found.count
+            value.first_ns, value.last_ns = min(value.first_ns, found.first_ns), max(value.last_ns, found.last_ns)
+        new.put_row("accesses", bytes(key), value)
+        old.forget("accesses", raw)

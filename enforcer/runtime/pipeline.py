@@ -17,6 +17,8 @@ from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.ring import Rings
 from enforcer.errors import AbiError, EdgeError
 from enforcer.runtime.proof import attempt_of
+from enforcer.runtime.recording import BATCH as ACCESSES
+from enforcer.runtime.recording import Recording
 from enforcer.runtime.records import Records, boot_offset_ns
 from enforcer.sinks.journal import VIOLATIONS, JournalSink
 
@@ -32,13 +34,21 @@ ATTEMPTS = 64
 class Pipeline:
     """The one reader of the ring and the one writer of the journal; ``drain`` is called by one thread.
 
-    ``born`` is told the Docker id of each container whose cgroup appeared.
+    ``born`` is told the Docker id of each container whose cgroup appeared. ``recording`` has what was allowed.
     """
 
-    def __init__(
-        self, rings: Rings, maps: Maps, records: Records, journal: JournalSink, *, born: Callable[[str], None]
+    def __init__(  # noqa: PLR0913 -- each is a neighbour of its own
+        self,
+        rings: Rings,
+        maps: Maps,
+        records: Records,
+        journal: JournalSink,
+        *,
+        born: Callable[[str], None],
+        recording: Recording | None = None,
     ) -> None:
         self._rings, self._maps, self._records, self._journal, self._born = rings, maps, records, journal, born
+        self._recording = recording
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
         self.canary_records: Counter[str] = Counter()
         self.malformed = 0
@@ -50,6 +60,15 @@ class Pipeline:
     def drain(self) -> int:
         """One round: at most ``BATCH`` records and every waiting notice. How many records were read."""
         return self._round(self._rings)
+
+    def finish(self) -> None:
+        """The last rounds: what is left goes into the journal. A disk that refuses is not tried for ever."""
+        rest = 0
+        if self._recording:
+            self._recording.turn()
+            rest = self._recording.waiting // ACCESSES
+        for _ in range(rest + 1):
+            self.drain()
 
     def read_out(self, rings: Rings) -> None:
         """Read what an earlier build has left in its rings, to the end; before the first ``drain``."""
@@ -72,7 +91,13 @@ class Pipeline:
         self._keep(batch, subjects)
         rings.events.advance()
         rings.attempts.advance()
+        self._write_accesses()
         return read
+
+    def _write_accesses(self) -> None:
+        """Those are no violations and stand in no account; what the disk refuses stays in the kernel."""
+        if self._recording and (events := self._recording.take()) and self._journal.write(events):
+            self._recording.kept()
 
     def _taken(self, record: abi.CEvent, offset_ns: int) -> Event | None:
         if record.subject == Reserved.CANARY:

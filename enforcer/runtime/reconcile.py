@@ -70,7 +70,7 @@ class Reconcile:
 
     def foresee(self, container: Container) -> Snapshot:
         """A container has been made and may run any moment: know it by name, image and labels, before it is looked at."""
-        running = self._running()
+        running = self.running()
         if container.id in running.facts.containers:
             return running
         self._foreseen[container.id] = container
@@ -99,9 +99,10 @@ class Reconcile:
         """What was in force in that generation, or what is now, if that was too long ago."""
         return self._recent.get(generation, self.snapshot)
 
-    def _running(self) -> Snapshot:
+    def running(self) -> Snapshot:
+        """What is in force, after the first ``load``."""
         if self.snapshot is None:
-            raise AssertionError("nothing is in force yet")
+            raise AssertionError("asked before the first policy was in force")
         return self.snapshot
 
     def _with_foreseen(self, facts: Facts) -> Facts:
@@ -111,7 +112,7 @@ class Reconcile:
         return replace(facts, containers={**self._foreseen, **facts.containers}) if self._foreseen else facts
 
     def _republish(self, facts: Facts) -> Snapshot:
-        running = self._running()
+        running = self.running()
         return self._publish(running.policy, self._with_foreseen(facts), running.image.generation)
 
     def _publish(self, policy: Policy, facts: Facts, generation: int) -> Snapshot:

@@ -180,6 +180,21 @@ class Maps:
         first = struct.unpack_from("=Q", value)[0] + n
         self._libbpf.put(self._fds[name], key, struct.pack("=Q", first) + value[8:])
 
+    def round(self) -> int:
+        """The round in which programs note allowed accesses now; 0: they do not."""
+        return int.from_bytes(self._libbpf.get(self._fds["recording"], _SLOT, 4) or b"", "little")
+
+    def begin_round(self, number: int) -> None:
+        """Programs note in this round from now on, 0: no more; nothing is added to another one once this returns."""
+        self._libbpf.put(self._fds["recording"], _SLOT, struct.pack("=I", number))
+        let_programs_end()
+
+    def accesses(self) -> Iterator[tuple[bytes, abi.AccessValue]]:
+        """What was allowed, by ``abi.AccessKey``."""
+        for key in self.keys("accesses", ctypes.sizeof(abi.AccessKey)):
+            if value := self.row("accesses", key, abi.AccessValue):
+                yield key, value
+
     def recorded(self) -> dict[int, int]:
         """Subject → violations that the journal holds, over all agents since the maps were made."""
         return {int.from_bytes(key, "little"): self._recorded(key) for key in self.keys("recorded", 4)}

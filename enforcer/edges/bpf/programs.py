@@ -124,5 +124,5 @@ PROGRAMS = (
 MAPS = (
     "config", "subjects", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
     "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "packets", "counts", "losses", "recorded",
-    "attempts", "events",
+    "recording", "accesses", "attempts", "events",
 )  # fmt: skip
