@@ -94,16 +94,17 @@ def test_nothing_is_noted_unasked(notes: Notes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "hook", "protocol"), [("tcp", Hook.CONNECT4, 6), ("udp", Hook.CONNECT4, 17), ("sendto", Hook.SENDMSG4, 17)]
+    ("deed", "hook", "protocol"),
+    [("tcp", Hook.CONNECT4, 6), ("udp", Hook.CONNECT4, 17), ("sendto", Hook.SENDMSG4, 17)],
 )
-@pytest.mark.parametrize(("who", "port"), [("alpha", {6: 443, 17: 53}), ("stranger", {6: 22, 17: 22})])
+@pytest.mark.parametrize("who", ["alpha", "stranger"])
 def test_connections_of_the_governed_and_of_the_free(
-    notes: Notes, deed: str, hook: Hook, protocol: int, who: str, port: dict[int, int]
+    notes: Notes, deed: str, hook: Hook, protocol: int, who: str
 ) -> None:
     """Whoever no rule governs is noted as well: rules are to be made from that."""
-    address = "203.0.113.5"
-    assert notes.world.do(who, deed, address, str(port[protocol])).code == 0
-    assert notes.take() == {(who, f"{address}:{port[protocol]}/{protocol}", Access.CONNECT, hook): 1}
+    address, port = "203.0.113.5", {6: 443, 17: 53}[protocol]
+    assert notes.world.do(who, deed, address, str(port)).code == 0
+    assert notes.take() == {(who, f"{address}:{port}/{protocol}", Access.CONNECT, hook): 1}
 
 
 @pytest.mark.parametrize("who", ["alpha", "stranger"])
