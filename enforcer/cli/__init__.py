@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from enforcer.cli.ondemand import OnDemand
 from enforcer.errors import EnforcerError, PolicyError
 
 COMMANDS = {
@@ -23,30 +24,13 @@ COMMANDS = {
     "release": "enforcer.cli.operate:release_command",
     "selftest": "enforcer.cli.selftest:selftest_command",
     "unload": "enforcer.cli.host:unload_command",
-    "log": "enforcer.cli.log:log_command",
+    "log": "enforcer.cli.log:log_group",
     "replay": "enforcer.cli.replay:replay_command",
     "verify": "enforcer.cli.verify:verify_group",
 }
 
 
-class Commands(click.Group):
-    """Loads a command's module only when it is asked for: `status` does not carry what `run` needs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
-        target = COMMANDS.get(cmd_name)
-        if target is None:
-            return None
-        module, _, name = target.partition(":")
-        command: click.Command = getattr(__import__(module, fromlist=[name]), name)
-        return command
-
-
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=OnDemand, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="enforcer")
 def cli() -> None:
     """Runtime isolation for Docker hosts: who may touch which data, and who may connect where, held in the kernel.

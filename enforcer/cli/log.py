@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from enforcer import settings
+from enforcer.cli.ondemand import OnDemand
 from enforcer.cli.render import Columns, emit, format_option
 from enforcer.core.event import Event, Notice
 from enforcer.core.model import Verdict
@@ -34,7 +35,11 @@ def time_of(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(f"{value!r} is no time: {hint}") from e
 
 
-@click.command("log")
+COMMANDS: dict[str, str] = {}
+"""What else can be asked of the event log."""
+
+
+@click.group("log", cls=OnDemand, table=COMMANDS, invoke_without_command=True)
 @click.option(
     "--journal",
     type=click.Path(path_type=Path),
@@ -63,7 +68,9 @@ def time_of(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="What it is about. Repeatable.")
 @click.option("--follow", "-f", "following", is_flag=True, help="Go on with what comes, until interrupted.")
 @format_option
-def log_command(  # noqa: PLR0913 -- one parameter for each option is how click hands them over
+@click.pass_context
+def log_group(  # noqa: PLR0913 -- one parameter for each option is how click hands them over
+    ctx: click.Context,
     *,
     journal: Path,
     since: int | None,
@@ -81,6 +88,8 @@ def log_command(  # noqa: PLR0913 -- one parameter for each option is how click 
 
     Exit status: 0, whatever was found; 2 no such journal; 4 the journal cannot be read.
     """
+    if ctx.invoked_subcommand:
+        return
     query = Query(since, until, containers, objects, tuple(Verdict[v.upper()] for v in verdicts), kinds)
     records = follow(journal, wait=_look_again) if following else read([journal])
     found = (item for item in records if query.matches(item))

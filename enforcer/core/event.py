@@ -70,7 +70,7 @@ class NetAttempt:
 class Event:
     """One judged attempt, or ``count`` identical ones. ``time_ns`` is UTC in nanoseconds since 1970.
 
-    ``first_ns`` is when the first of several identical attempts happened, ``time_ns`` then when the last did; 0: at ``time_ns``.
+    ``first_ns`` is when the first of several identical attempts happened, ``time_ns`` when the last did; 0: at ``time_ns``, too.
     ``asked`` is what was asked for, ``granted`` what the answering row grants, ``rule`` the ids of the rules that the row
     comes from (empty: none names it), ``errno`` the positive errno of an attempt that something else refused.
     """

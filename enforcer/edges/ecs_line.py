@@ -1,7 +1,11 @@
 """The format of the journal: one line is one ``AttemptLine`` or one ``NoticeLine``, in JSON.
 
 What the Elastic Common Schema has a field for is there (https://www.elastic.co/guide/en/ecs/current/ecs-field-reference.html);
-what only we know is under ``enforcer``. ``enforcer.edges.ecs`` fills and reads these.
+what only we know is under ``enforcer``; ``datetime`` and ``timestamp_desc`` are what Timesketch wants beside ``message``.
+``enforcer.edges.ecs`` fills and reads these.
+
+The order of the fields is part of the format: what every line has anew comes first, then, from ``ecs`` to ``enforcer.count``,
+what many attempts have in common, and ``enforcer.chain``, if there is one, ends the line (``enforcer.core.chain``).
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import msgspec
 
 from enforcer.core.model import Kind
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 """Raised when a line's meaning changes. A reader refuses a schema that it does not know."""
 
 
@@ -20,24 +24,24 @@ class _Section(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One object of a document; what has its default is left out of the line."""
 
 
-class Ecs(_Section, frozen=True):
+class Ecs(_Section, frozen=True, kw_only=True):
     """``ecs.*``"""
 
     version: str
 
 
 class EventSection(_Section, frozen=True, kw_only=True):
-    """``event.*``, common to both kinds of line; ``dataset`` tells them apart."""
+    """``event.*``, common to both kinds of line; ``dataset`` tells them apart. ``start`` and ``end`` of several attempts."""
 
+    sequence: int
+    start: str | None = None
+    end: str | None = None
     kind: str
     category: tuple[str, ...]
     type: tuple[str, ...]
     action: str
     outcome: str
-    sequence: int
     module: Literal["enforcer"]
-    start: str | None = None
-    end: str | None = None
 
 
 class AttemptEventSection(EventSection, frozen=True, kw_only=True):
@@ -52,13 +56,13 @@ class NoticeEventSection(EventSection, frozen=True, kw_only=True):
     dataset: Literal["enforcer.notice"]
 
 
-class ImageSection(_Section, frozen=True):
+class ImageSection(_Section, frozen=True, kw_only=True):
     """``container.image.*``"""
 
     name: str
 
 
-class ContainerSection(_Section, frozen=True):
+class ContainerSection(_Section, frozen=True, kw_only=True):
     """``container.*``"""
 
     id: str
@@ -67,13 +71,13 @@ class ContainerSection(_Section, frozen=True):
     labels: dict[str, str] = {}
 
 
-class ThreadSection(_Section, frozen=True):
+class ThreadSection(_Section, frozen=True, kw_only=True):
     """``process.thread.*``"""
 
     id: int
 
 
-class ProcessSection(_Section, frozen=True):
+class ProcessSection(_Section, frozen=True, kw_only=True):
     """``process.*``; ids as the host sees them."""
 
     pid: int
@@ -81,13 +85,13 @@ class ProcessSection(_Section, frozen=True):
     name: str
 
 
-class UserSection(_Section, frozen=True):
+class UserSection(_Section, frozen=True, kw_only=True):
     """``user.*``; the uid in decimal, a keyword in ECS."""
 
     id: str
 
 
-class FileSection(_Section, frozen=True):
+class FileSection(_Section, frozen=True, kw_only=True):
     """``file.*``; ``path`` is relative to the object's root. Numbers in decimal: JSON readers lose bits over 2**53."""
 
     path: str
@@ -95,7 +99,7 @@ class FileSection(_Section, frozen=True):
     device: str
 
 
-class DestinationSection(_Section, frozen=True):
+class DestinationSection(_Section, frozen=True, kw_only=True):
     """``destination.*``; ``domain`` repeats the peer's name, under which Docker resolves it. A raw socket has no ``ip``."""
 
     port: int
@@ -103,7 +107,7 @@ class DestinationSection(_Section, frozen=True):
     domain: str = ""
 
 
-class NetworkSection(_Section, frozen=True):
+class NetworkSection(_Section, frozen=True, kw_only=True):
     """``network.*``; ``name`` is the Docker network, ``iana_number`` the protocol's."""
 
     transport: str
@@ -112,13 +116,13 @@ class NetworkSection(_Section, frozen=True):
     name: str = ""
 
 
-class QuestionSection(_Section, frozen=True):
+class QuestionSection(_Section, frozen=True, kw_only=True):
     """``dns.question.*``"""
 
     name: str
 
 
-class DnsSection(_Section, frozen=True):
+class DnsSection(_Section, frozen=True, kw_only=True):
     """``dns.*``: what Docker's resolver was asked for."""
 
     question: QuestionSection
@@ -129,23 +133,32 @@ def dns(name: str) -> DnsSection:
     return DnsSection(question=QuestionSection(name=name))
 
 
-class RuleSection(_Section, frozen=True):
+class RuleSection(_Section, frozen=True, kw_only=True):
     """``rule.*``; the rules that the answering row comes from."""
 
     id: tuple[str, ...]
 
 
-class ObjectSection(_Section, frozen=True):
+class ObjectSection(_Section, frozen=True, kw_only=True):
     """``enforcer.object.*``"""
 
     kind: Kind
     name: str
 
 
-class AttemptSection(_Section, frozen=True):
+class ChainSection(msgspec.Struct, frozen=True):
+    """``enforcer.chain.*`` of the last line of a batch: ``records`` lines with this one, chained by ``enforcer.core.chain``."""
+
+    records: int
+    mark: str
+    previous: str
+    sha256: str
+
+
+class AttemptSection(_Section, frozen=True, kw_only=True):
     """``enforcer.*`` of an attempt."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     access: tuple[str, ...]
     granted: tuple[str, ...]
     mode: str
@@ -154,7 +167,6 @@ class AttemptSection(_Section, frozen=True):
     hook: str
     generation: int
     policy: str
-    count: int
     errno: int = 0
     networks: tuple[str, ...] = ()
     internal: tuple[str, ...] = ()
@@ -164,40 +176,47 @@ class AttemptSection(_Section, frozen=True):
     peer: str = ""
     host: bool = False
     socket: str = ""
+    count: int
+    chain: ChainSection | None = None
 
 
-class NoticeSection(_Section, frozen=True):
+class NoticeSection(_Section, frozen=True, kw_only=True):
     """``enforcer.*`` of a notice."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     fields: dict[str, str | int] = {}
+    chain: ChainSection | None = None
 
 
-class AttemptLine(_Section, frozen=True):
+class AttemptLine(_Section, frozen=True, kw_only=True):
     """A journal line that holds an ``Event``."""
 
     timestamp: str = msgspec.field(name="@timestamp")
+    datetime: str
     message: str
-    ecs: Ecs
     event: AttemptEventSection
-    container: ContainerSection
     process: ProcessSection
     user: UserSection
-    enforcer: AttemptSection
     file: FileSection | None = None
+    timestamp_desc: Literal["Access attempt"]
+    ecs: Ecs
+    container: ContainerSection
     destination: DestinationSection | None = None
     network: NetworkSection | None = None
     dns: DnsSection | None = None
     rule: RuleSection | None = None
+    enforcer: AttemptSection
 
 
-class NoticeLine(_Section, frozen=True):
+class NoticeLine(_Section, frozen=True, kw_only=True):
     """A journal line that holds a ``Notice``."""
 
     timestamp: str = msgspec.field(name="@timestamp")
+    datetime: str
     message: str
-    ecs: Ecs
     event: NoticeEventSection
+    timestamp_desc: Literal["Enforcer notice"]
+    ecs: Ecs
     enforcer: NoticeSection
 
 

@@ -3,7 +3,7 @@
 A directory of segments ``events-<first sequence number, 20 digits>.jsonl``, whose names sort in the order of time.
 ``flock`` on the directory keeps a second agent out. Losses are never silent: a torn end is cut when the journal is
 opened and told by ``recovered``; a batch that the disk refuses is refused whole, with ``EdgeError``.
-``enforcer.edges.segments`` reads what this writes.
+Batches are chained by hash (``enforcer.core.chain``). ``enforcer.edges.segments`` reads what this writes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
-
+from enforcer.core.chain import ORIGIN, Link, closed
 from enforcer.core.event import Event, Notice
-from enforcer.edges.ecs import decode, encode
-from enforcer.edges.segments import first_sequence, segment_name, segments_of
+from enforcer.edges.ecs import encode
+from enforcer.edges.segments import SEALED, segment_name, segments_of
+from enforcer.edges.tail import Tail, last_tail, tail_of
 from enforcer.errors import EdgeError, HostError
 
-_WINDOW = 64 << 10  # bytes first read from the end: a batch of a quiet host fits
-_LONGEST_TEAR = 16 << 20  # bytes without one good line that a torn batch can explain; beyond it, nothing is cut
 _FOREIGN_WRITERS = 0o022
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 
 
 @dataclass(frozen=True)
@@ -51,24 +50,34 @@ class Journal:
         self._segment: _Segment | None = None
         self._committed: _Segment | None = None  # outlives a failure: what lies behind its end was never promised
         self._last = 0
+        self._head, self._mark = ORIGIN, ""
         self.recovered = 0
         self._open()
 
-    def append(self, batch: Sequence[Event | Notice]) -> int:
+    @property
+    def mark(self) -> str:
+        """What was last committed as a mark, by whichever agent wrote here; empty if nothing was."""
+        return self._mark
+
+    def append(self, batch: Sequence[Event | Notice], *, mark: str = "") -> int:
         """Write and sync ``batch`` in one write, numbered on from the last record; returns the last number given.
 
+        ``mark`` is any text of at most 4096 characters, committed with the batch; an empty one leaves the last as it is.
         The numbers that the items carry are not looked at. Raises ``EdgeError`` if the disk refuses: then nothing of
         the batch is in the journal, and the next call opens the directory again.
         """
         try:
             segment = self._segment or self._open()
-            lines = b"".join(encode(item, number) for number, item in enumerate(batch, start=self._last + 1))
+            if not batch:
+                return self._last
+            lines, head = self._lines(batch, mark or self._mark)
             _write(segment, lines)
         except (OSError, HostError) as e:
             self.close()
             raise EdgeError(f"the journal in {self._directory} cannot be written: {_why(e)}") from e
         self._segment = self._committed = replace(segment, end=segment.end + len(lines))
         self._last += len(batch)
+        self._head, self._mark = head, mark or self._mark
         return self._last
 
     def close(self) -> None:
@@ -84,14 +93,15 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
+    def _lines(self, batch: Sequence[Event | Notice], mark: str) -> tuple[bytes, str]:
+        lines = b"".join(encode(item, number) for number, item in enumerate(batch, start=self._last + 1))
+        return closed(lines, len(batch), mark=mark, previous=self._head)
+
     def _open(self) -> _Segment:
         try:
             self._lock = _locked(self._directory)
-            path = (segments_of(self._directory) or [self._directory / segment_name(self._last + 1)])[-1]
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-            self._segment = _Segment(path, fd, _inode(os.fstat(fd)), end=0)
+            segment, tail = self._newest()
             os.fsync(self._lock)  # the file's name is on the disk before the first line is promised to be
-            return self._recover(self._segment)
         except OSError as e:
             self.close()
             raise HostError(
@@ -101,21 +111,45 @@ class Journal:
         except (HostError, EdgeError):
             self.close()
             raise
+        self._committed, self._last = segment, max(self._last, tail.last)
+        if tail.link:
+            self._head, self._mark = tail.link.sha256, tail.link.mark
+        return segment
 
-    def _recover(self, segment: _Segment) -> _Segment:
+    def _newest(self) -> tuple[_Segment, Tail]:
+        """The segment that lines go to, cut where what was committed ends, and the tail of the journal."""
+        segments = segments_of(self._directory)
+        if segments and not segments[-1].name.endswith(SEALED):
+            tail = self._recover(self._hold(segments[-1]))
+            if tail.link or not tail.end:
+                before = None if tail.link or not segments[1:] else last_tail(segments[-2]).link
+                return self._hold(segments[-1], tail.end), replace(tail, link=tail.link or before)
+        else:
+            tail = last_tail(segments[-1]) if segments else Tail(0, self._last)
+        # what is there is complete, or by a version that wrote no chain: ours begins in a segment of its own
+        return self._hold(self._directory / segment_name(max(tail.last, self._last) + 1)), tail
+
+    def _hold(self, path: Path, end: int = 0) -> _Segment:
+        """The open segment is ``path``, committed up to ``end``."""
+        if self._segment and self._segment.path != path:
+            os.close(self._segment.fd)
+            self._segment = None
+        fd = self._segment.fd if self._segment else os.open(path, _FLAGS, 0o600)
+        self._segment = _Segment(path, fd, _inode(os.fstat(fd)), end)
+        return self._segment
+
+    def _recover(self, segment: _Segment) -> Tail:
         size = os.fstat(segment.fd).st_size
         known = self._committed
         if known and (known.path, known.inode) == (segment.path, segment.inode) and known.end <= size:
-            end, last = known.end, self._last
+            tail = Tail(known.end, self._last, link=Link(0, self._mark, ORIGIN, self._head))
         else:
-            end, last = _last_record(segment, size)
-        if end < size:
-            os.ftruncate(segment.fd, end)
+            tail = tail_of(segment.path, segment.fd)
+        if tail.end < size:
+            os.ftruncate(segment.fd, tail.end)
             os.fdatasync(segment.fd)
-        self.recovered = size - end
-        self._last = max(self._last, last)
-        self._segment = self._committed = replace(segment, end=end)
-        return self._segment
+        self.recovered = size - tail.end
+        return tail
 
 
 def _locked(directory: Path) -> int:
@@ -150,50 +184,6 @@ def _write(segment: _Segment, lines: bytes) -> None:
         with suppress(OSError):  # where even this fails, the next open cuts at the committed end
             os.ftruncate(segment.fd, segment.end)
         raise
-
-
-def _last_record(segment: _Segment, size: int) -> tuple[int, int]:
-    """Where the last whole line ends, and its number. Without one: the start, and the number before the name's."""
-    window = _WINDOW
-    while True:
-        start = max(0, size - window)
-        data = os.pread(segment.fd, size - start, start)
-        end = _last_json_end(data, whole=start == 0)
-        if end is not None:
-            return start + end, _sequence_of(segment.path, data[data.rfind(b"\n", 0, end - 1) + 1 : end])
-        if start == 0:
-            return 0, first_sequence(segment.path) - 1
-        if window >= _LONGEST_TEAR:
-            raise HostError(f"the last {window >> 20} MiB of {segment.path} hold no record: move the file away")
-        window *= 4
-
-
-def _last_json_end(data: bytes, *, whole: bool) -> int | None:
-    """The offset after the last line that is JSON. Unless ``whole``, the first line may lack its beginning."""
-    end = data.rfind(b"\n")
-    while end >= 0:
-        begin = data.rfind(b"\n", 0, end)
-        if begin < 0 and not whole:
-            return None
-        if _is_json(data[begin + 1 : end]):
-            return end + 1
-        end = begin
-    return None
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        msgspec.json.decode(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _sequence_of(path: Path, line: bytes) -> int:
-    try:
-        return decode(line).sequence
-    except EdgeError as e:
-        raise HostError(f"the last record of {path} is not this agent's: {e}; move the file away") from e
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

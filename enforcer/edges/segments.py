@@ -6,22 +6,31 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
+
+import zstandard
 
 from enforcer.core.event import Event, Notice
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
 from enforcer.errors import EdgeError, UsageError
 
-_NAME = re.compile(r"events-(\d{20})\.jsonl", re.ASCII)
+SEALED = ".zst"
+"""What is added to the name of a segment that is complete and compressed."""
+
+BLOCK = 1 << 20
+"""Bytes that are read at once."""
+
+_NAME = re.compile(r"events-(\d{20})\.jsonl(?:\.zst)?", re.ASCII)
 _MAX_LINE = 16 << 20  # bytes; what has no newline in so many is no journal, and must not fill the memory
+_FRAME_HEADER = 18  # bytes at most, RFC 8878
 
 
 @dataclass(frozen=True)
 class _Place:
-    """How far a segment has been read: ``line`` lines, up to the offset ``end``."""
+    """How far a segment has been read: ``line`` lines, up to the offset ``end`` (of what was compressed, if it is sealed)."""
 
     path: Path
     end: int = 0
@@ -29,7 +38,7 @@ class _Place:
 
 
 def segment_name(first: int) -> str:
-    """The name of the segment whose first record has the number ``first``."""
+    """The name of the segment whose first record has the number ``first``, before it is sealed."""
     return f"events-{first:020d}.jsonl"
 
 
@@ -41,13 +50,25 @@ def first_sequence(segment: Path) -> int:
     return int(found[1])
 
 
-def segments_of(path: Path) -> list[Path]:
-    """The segments of a journal directory, oldest first, or just the file that ``path`` is.
+def plain(segment: Path) -> Path:
+    """The segment's path before it was sealed."""
+    return segment.with_name(segment.name.removesuffix(SEALED))
 
-    Raises ``UsageError`` if nothing is there, ``EdgeError`` if it cannot be read.
+
+def sealed(segment: Path) -> Path:
+    """The segment's path once it is sealed."""
+    return segment.with_name(segment.name.removesuffix(SEALED) + SEALED)
+
+
+def segments_of(path: Path) -> list[Path]:
+    """The segments of a journal directory, plain and sealed, oldest first, or just the file that ``path`` is.
+
+    One that is there both ways (it was just sealed) is there once. Raises ``UsageError`` if nothing is there, ``EdgeError``
+    if it cannot be read.
     """
     try:
-        return [path / name for name in sorted(os.listdir(path)) if _NAME.fullmatch(name)]
+        names = {plain(path / name): name for name in sorted(os.listdir(path)) if _NAME.fullmatch(name)}
+        return [path / names[segment] for segment in sorted(names)]
     except NotADirectoryError:
         return [path]
     except FileNotFoundError as e:
@@ -74,9 +95,10 @@ def follow(path: Path, *, wait: Callable[[], bool]) -> Iterator[Event | Notice]:
     place, segments = _Place(Path()), segments_of(path)
     while True:
         for segment in segments:
-            if segment.name < place.path.name:
+            name, known = segment.name.removesuffix(SEALED), place.path.name.removesuffix(SEALED)
+            if name < known:
                 continue
-            place = place if segment == place.path else _Place(segment)
+            place = replace(place, path=segment) if name == known else _Place(segment)
             for reached, item in _records(place):
                 place = reached
                 yield item
@@ -87,23 +109,72 @@ def follow(path: Path, *, wait: Callable[[], bool]) -> Iterator[Event | Notice]:
             segments = segments_of(path)
 
 
+def blocks(path: Path, *, start: int = 0, size: int = BLOCK) -> Iterator[bytes]:
+    """The whole lines of a plain or sealed segment from an offset on, in blocks of about ``size`` bytes, in constant memory.
+
+    What stands behind the last newline is not there yet. ``start`` counts what was compressed. Raises ``EdgeError`` if the
+    file cannot be read, has an endless line, or is a sealed one that is damaged or cut short.
+    """
+    rest = b""
+    for read_bytes in _bytes_of(path, start, size):
+        data = rest + read_bytes
+        end = data.rfind(b"\n", max(0, len(rest) - 1)) + 1
+        if end:
+            yield data[:end]
+        rest = data[end:]
+        if len(rest) >= _MAX_LINE:
+            raise EdgeError(f"{escape(str(path))}: a line of over {_MAX_LINE >> 20} MiB: no journal")
+
+
+def _bytes_of(path: Path, start: int, size: int) -> Iterator[bytes]:
+    try:
+        with _opened(path) as file:
+            if file.read(4) == zstandard.FRAME_HEADER[:4]:
+                file.seek(0)
+                yield from _decompressed(path, file, start, size)
+                return
+            file.seek(min(start, os.fstat(file.fileno()).st_size))
+            while data := file.read(size):
+                yield data
+    except OSError as e:
+        raise EdgeError(f"{path} cannot be read: {e.strerror}") from e
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file; or the other form of it, if it was sealed since it was listed."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        if not _NAME.fullmatch(path.name):
+            raise
+        return sealed(path).open("rb")
+
+
+def _decompressed(path: Path, file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
+    """Of what was compressed, all from ``start`` on. A frame says how long it is: one that ends early was cut."""
+    try:
+        wanted = zstandard.get_frame_parameters(file.read(_FRAME_HEADER)).content_size
+        file.seek(0)
+        position = 0
+        with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False) as stream:
+            while data := stream.read(size):
+                position += len(data)
+                if position > start:
+                    yield data[max(0, len(data) - (position - start)) :]
+    except zstandard.ZstdError as e:
+        raise EdgeError(f"{escape(str(path))} is damaged: {e}") from e
+    if wanted != zstandard.CONTENTSIZE_UNKNOWN and position < wanted:
+        raise EdgeError(f"{escape(str(path))} is cut short: {position} of {wanted} bytes are there")
+
+
 def _records(start: _Place) -> Iterator[tuple[_Place, Event | Notice]]:
     place = start
-    try:
-        with start.path.open("rb") as file:
-            file.seek(min(start.end, os.fstat(file.fileno()).st_size))
-            while line := _whole_line(file, place):
-                place = _Place(place.path, file.tell(), place.line + 1)
-                yield place, _record(line, place)
-    except OSError as e:
-        raise EdgeError(f"{start.path} cannot be read: {e.strerror}") from e
-
-
-def _whole_line(file: BinaryIO, place: _Place) -> bytes:
-    line = file.readline(_MAX_LINE)
-    if len(line) == _MAX_LINE:
-        raise EdgeError(f"{escape(str(place.path))}:{place.line + 1}: a line of over {_MAX_LINE >> 20} MiB: no journal")
-    return line if line.endswith(b"\n") else b""
+    for block in blocks(start.path, start=start.end):
+        begin = 0
+        while end := block.find(b"\n", begin) + 1:
+            place = _Place(place.path, place.end + end - begin, place.line + 1)
+            yield place, _record(block[begin:end], place)
+            begin = end
 
 
 def _record(line: bytes, place: _Place) -> Event | Notice:

@@ -22,8 +22,12 @@ _LOG = logging.getLogger(__name__)
 class Log(Protocol):
     """What the sink writes to: ``enforcer.edges.journal.Journal``."""
 
-    def append(self, batch: Sequence[Event | Notice]) -> int:
-        """Commit the whole batch, or raise ``EdgeError`` with nothing of it kept."""
+    @property
+    def mark(self) -> str:
+        """The mark that was committed last."""
+
+    def append(self, batch: Sequence[Event | Notice], *, mark: str = "") -> int:
+        """Commit the whole batch and the mark, or raise ``EdgeError`` with nothing of it kept."""
 
     def close(self) -> None:
         """Let it go."""
@@ -42,15 +46,20 @@ class JournalSink:
         """What never reached the disk since the start, by cause: violations (each record's ``count``) and notices."""
         return dict(self._lost)
 
-    def write(self, batch: Sequence[Event | Notice]) -> bool:
-        """Commit the batch, or count it as lost; never raises for the disk's sake. After a loss it says how much.
+    @property
+    def mark(self) -> str:
+        """What was last committed as a mark, by this run or one before it; empty if nothing was."""
+        return self._journal.mark
+
+    def write(self, batch: Sequence[Event | Notice], mark: str = "") -> bool:
+        """Commit the batch with its mark, or count it as lost; never raises for the disk's sake. After a loss it says how much.
 
         Whether it is committed: who keeps allowed accesses until then need not have them counted here.
         """
         if not batch:
             return True
         try:
-            self._journal.append([*self._recovery(batch[0].time_ns), *batch])
+            self._journal.append([*self._recovery(batch[0].time_ns), *batch], mark=mark)
         except EdgeError as e:
             self._lose(batch, e)
             return False

@@ -11,6 +11,8 @@ ISSUE_2 = {"run", "check", "plan", "matrix", "explain", "doctor", "status", "log
 def leaves(command, path=()):
     """(words, command) of every command that does something. Asks as click does: they are loaded on demand."""
     if isinstance(command, click.Group):
+        if command.invoke_without_command:
+            yield path, command
         context = click.Context(command)
         for name in command.list_commands(context):
             yield from leaves(command.get_command(context, name), (*path, name))

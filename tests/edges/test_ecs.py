@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -64,6 +66,7 @@ EVENTS = st.builds(
     rule=TEXTS,
     count=st.integers(1, 2**63),
     errno=st.integers(0, 4095),
+    first_ns=TIMES,
 )
 NOTICES = st.builds(
     Notice,
@@ -157,6 +160,36 @@ def test_the_fields_are_where_ecs_has_them():
     assert (document["enforcer"]["verdict"], document["enforcer"]["access"]) == ("denied", ["write"])
 
 
+def test_timesketch_finds_what_it_wants():
+    """``datetime`` is the same instant as ``@timestamp``, and the description tells attempts from notices."""
+    attempt, notice = to_ecs(SAMPLE), to_ecs(Notice(1, SAMPLE.time_ns, "started", "the agent started"))
+    assert attempt["datetime"] == attempt["@timestamp"] == notice["datetime"]
+    assert (attempt["timestamp_desc"], notice["timestamp_desc"]) == ("Access attempt", "Enforcer notice")
+
+
+def test_several_attempts_say_when_they_began():
+    """``event.start`` and ``event.end`` enclose identical attempts; a single one has neither."""
+    first = SAMPLE.time_ns - 5_000_000_000
+    event = to_ecs(replace(SAMPLE, first_ns=first))["event"]
+    assert (event["start"], event["end"]) == ("2025-11-18T01:59:55.000000001Z", "2025-11-18T02:00:00.000000001Z")
+    assert {"start", "end"}.isdisjoint(to_ecs(SAMPLE)["event"])
+
+
+@pytest.mark.parametrize("name", ["attempt", "notice"])
+def test_a_line_of_schema_1_is_read(name):
+    """What the first version wrote, recorded as it was, is still understood."""
+    line = (Path(__file__).parent / "recorded" / f"journal-1-{name}.jsonl").read_bytes()
+    assert json.loads(line)["enforcer"]["schema"] == 1
+    assert decode(line) == (SAMPLE if name == "attempt" else Notice(7, SAMPLE.time_ns, "started", "the agent started"))
+
+
+def test_a_line_of_schema_1_that_is_damaged_is_refused():
+    """The older schema is no way round the checks."""
+    line = (Path(__file__).parent / "recorded" / "journal-1-attempt.jsonl").read_bytes()
+    with pytest.raises(EdgeError, match="not a record of schema 1"):
+        decode(line.replace(b'"pid":31', b'"pid":"x"'))
+
+
 def test_a_connection_names_its_destination():
     """IPv6 destinations, transport and the network that would have been left are in their ECS fields."""
     attempt = NetAttempt("2001:db8::1", 443, 6, network="mcp-internal", external=True)
@@ -188,7 +221,7 @@ def changed(path, value):
         (b"\xff\xfe", "not JSON"),
         (b"\0" * 64, "not JSON"),
         (b'{"a":' + b"[" * 100_000, "not JSON"),
-        (changed("enforcer/schema", 2), "schema 2 is unknown"),
+        (changed("enforcer/schema", 3), "schema 3 is unknown"),
         (changed("enforcer/verdict", "maybe"), "'maybe' is none of allowed, observed, denied, killed"),
         (changed("enforcer/access", ["read", "fly"]), "'fly' is none of"),
         (changed("event/module", "auditd"), "module"),

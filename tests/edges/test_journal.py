@@ -70,6 +70,23 @@ def test_numbers_go_on_after_a_restart(tmp_path):
     assert sequences(tmp_path / "log") == [1, 2, 3]
 
 
+def test_a_mark_is_committed_with_its_batch(tmp_path):
+    """The next run finds the mark of the last committed batch; a batch without one leaves it, a torn one has none."""
+    with Journal(tmp_path / "log") as journal:
+        assert journal.mark == ""
+        journal.append([EVENT], mark="ring 17")
+        journal.append([NOTICE])
+        assert journal.mark == "ring 17"
+        journal.append([EVENT], mark='ring "18"')
+        assert journal.mark == 'ring "18"'
+    segment = next((tmp_path / "log").iterdir())
+    with Journal(tmp_path / "log") as journal:
+        assert journal.mark == 'ring "18"'
+    segment.write_bytes(segment.read_bytes()[:-1])
+    with Journal(tmp_path / "log") as journal:
+        assert journal.mark == "ring 17"
+
+
 def test_only_the_owner_may_read_it(tmp_path):
     """The directory is made 0700 and its files 0600, whatever the umask allows."""
     before = os.umask(0)

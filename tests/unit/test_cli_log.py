@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from enforcer.cli.log import log_command
+from enforcer.cli.log import log_group
 from enforcer.cli.render import Columns, json_text, safe, table
 from enforcer.cli.replay import replay_command
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Process, Who
@@ -86,14 +86,14 @@ def run(command, *arguments):
 
 def found(journal, *options):
     """The numbers of the records that ``log`` finds."""
-    code, output = run(log_command, "--journal", journal, "--format", "json", *options)
+    code, output = run(log_group, "--journal", journal, "--format", "json", *options)
     assert code == 0
     return [decode(line.encode()).sequence for line in output.splitlines()]
 
 
 def test_json_is_the_journal_itself(journal):
     """Every line that ``log`` prints is the record, as it was written."""
-    _, output = run(log_command, "--journal", journal, "--format", "json")
+    _, output = run(log_group, "--journal", journal, "--format", "json")
     assert [decode(line.encode()) for line in output.splitlines()] == RECORDS
 
 
@@ -127,7 +127,7 @@ def test_each_filter_holds(journal, options, numbers):
 
 def test_the_table_says_what_happened(journal):
     """One row a record: when, who, what became of it, by what and which rule, what was tried."""
-    _, output = run(log_command, "--journal", journal)
+    _, output = run(log_group, "--journal", journal)
     head, write, connect, notice = output.splitlines()
     assert head.split() == ["TIME", "CONTAINER", "VERDICT", "BY", "RULE", "WHAT"]
     assert write.split()[:5] == ["2025-11-18T02:00:00.000Z", "mcp-01", "denied", "lsm", "data.rules[0]"]
@@ -142,27 +142,27 @@ def test_the_table_says_what_happened(journal):
 def test_no_output_moves_a_cursor(journal, command, format_):
     """A file, a command or a label that contains an escape sequence never reaches the terminal raw."""
     arguments = ["--journal", journal] if command == "log" else [journal]
-    _, output = run(log_command if command == "log" else replay_command, *arguments, "--format", format_)
+    _, output = run(log_group if command == "log" else replay_command, *arguments, "--format", format_)
     assert "evil" in output
     assert all(line.isprintable() for line in output.split("\n"))
 
 
 def test_an_empty_journal_is_no_error(tmp_path):
     """No records: no rows, exit status 0."""
-    assert run(log_command, "--journal", tmp_path) == (0, "")
+    assert run(log_group, "--journal", tmp_path) == (0, "")
     assert run(replay_command, tmp_path) == (0, "\nno attempt is recorded\n")
 
 
 def test_a_journal_that_is_not_there_is_the_callers_mistake(tmp_path):
     """Both commands name the path."""
-    for command, arguments in ((log_command, ["--journal", tmp_path / "x"]), (replay_command, [tmp_path / "x"])):
+    for command, arguments in ((log_group, ["--journal", tmp_path / "x"]), (replay_command, [tmp_path / "x"])):
         with pytest.raises(UsageError, match="no journal at"):
             run(command, *arguments)
 
 
 def test_a_time_that_is_none_is_refused_with_examples(journal):
     """The message shows how to write one; the exit status is that of bad usage."""
-    code, output = run(log_command, "--journal", journal, "--since", "yesterday")
+    code, output = run(log_group, "--journal", journal, "--since", "yesterday")
     assert code == 2
     assert "write 10m, 2h, 1d" in output
 
@@ -243,7 +243,7 @@ def test_a_damaged_journal_is_named_with_its_line(journal):
     segment = next(journal.iterdir())
     segment.write_bytes(segment.read_bytes() + b"rubbish\n")
     with pytest.raises(EdgeError, match=r"\.jsonl:4: not JSON"):
-        run(log_command, "--journal", journal)
+        run(log_group, "--journal", journal)
 
 
 def enforcer(*arguments, **options):
