@@ -345,6 +345,6 @@ def test_each_question_is_compiled_once(monkeypatch):
         calls.append(args)
         return compile(*args, **kwargs)
 
-    monkeypatch.setattr("enforcer.core.replay.compile", counting)
+    monkeypatch.setattr("enforcer.core.hindsight.compile", counting)
     assert len(list(replay(GUARD, [denied(sequence=n) for n in range(100)]))) == 100
     assert len(calls) == 1
