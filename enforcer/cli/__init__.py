@@ -26,6 +26,7 @@ COMMANDS = {
     "unload": "enforcer.cli.host:unload_command",
     "log": "enforcer.cli.log:log_group",
     "replay": "enforcer.cli.replay:replay_command",
+    "learn": "enforcer.cli.learn:learn_command",
     "verify": "enforcer.cli.verify:verify_group",
 }
 
