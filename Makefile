@@ -13,7 +13,7 @@ APT := python3-bpfcc libbpf1 python3-venv
 APT += iptables nftables iproute2
 APT += busybox-static
 APT += prometheus
-APT += gcc libc6-dev openssl
+APT += gcc libc6-dev openssl jq
 APT += qemu-system-x86 mmdebstrap e2fsprogs cpio
 APT += vagrant systemd
 # Docker's own packages (docker-ce) conflict with Debian's: an engine that is there, of whatever make, is left alone.

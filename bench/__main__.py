@@ -6,7 +6,7 @@ import sys
 
 from tabulate import tabulate
 
-from bench import adopt, connect
+from bench import adopt, connect, replay
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -20,6 +20,7 @@ def main() -> int:
         _publishing()
         _connecting()
         _starting()
+        _replaying()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
         return e.exit_code
@@ -67,6 +68,20 @@ def _connecting() -> None:
     ]
     print()
     print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 4)))
+
+
+def _replaying() -> None:
+    """CPU time of whole programs over the same segments; the last columns are jq over replay."""
+    heads = ("replay", "lines", "jq, s", "plain, s", "sealed, s", "events/s", "peak MB", "jq to plain", "jq to sealed")
+    rows = [
+        (
+            *(m.kind, m.lines, f"{m.jq:.2f}", f"{m.plain:.2f}", f"{m.sealed:.2f}", f"{m.lines / m.plain:.0f}"),
+            *(f"{m.peak:.0f}", f"{m.jq / m.plain:.1f}", f"{m.jq / m.sealed:.1f}"),
+        )
+        for m in replay.measure()
+    ]
+    print()
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 8)))
 
 
 def _ratio(small: Measured, large: Measured) -> str:
