@@ -72,16 +72,17 @@ def _connecting() -> None:
 
 def _replaying() -> None:
     """CPU time of whole programs over the same segments; the last columns are jq over replay."""
-    heads = ("replay", "lines", "jq, s", "plain, s", "sealed, s", "events/s", "peak MB", "jq to plain", "jq to sealed")
+    heads = ("replay", "lines", "jq, s", "plain, s", "sealed, s", "events/s", "peak MB")
+    heads += ("jq to plain", "jq to sealed", "jq that finds nothing to plain")
     rows = [
         (
             *(m.kind, m.lines, f"{m.jq:.2f}", f"{m.plain:.2f}", f"{m.sealed:.2f}", f"{m.lines / m.plain:.0f}"),
-            *(f"{m.peak:.0f}", f"{m.jq / m.plain:.1f}", f"{m.jq / m.sealed:.1f}"),
+            *(f"{m.peak:.0f}", f"{m.jq / m.plain:.1f}", f"{m.jq / m.sealed:.1f}", f"{m.silent / m.plain:.1f}"),
         )
         for m in replay.measure()
     ]
     print()
-    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 8)))
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 9)))
 
 
 def _ratio(small: Measured, large: Measured) -> str:

@@ -26,7 +26,12 @@ from enforcer.errors import HostError
 
 POLICY = Path(__file__).parents[1] / "policies" / "mcp.yaml"
 ENFORCER = Path(sys.executable).parent / "enforcer"
-JQ = ("jq", "-c", 'select(.enforcer.verdict == "denied" and .container.name == "mcp-07-agent")')
+JQ = ("jq", "-c", 'select(.event.dataset == "enforcer.attempt")')
+"""Picks what replay judges: all of it."""
+
+JQ_SILENT = ("jq", "-c", 'select(.enforcer.verdict == "allowed")')
+"""Finds nothing, and so need not write."""
+
 LINES = 300_000
 BATCH = 64
 REPEATS = 3
@@ -41,6 +46,7 @@ class Measured:
     kind: str
     lines: int
     jq: float
+    silent: float
     plain: float
     sealed: float
     peak: float
@@ -59,14 +65,15 @@ def _of(kind: str, make: Callable[[random.Random], Event], directory: Path, line
     for segment in segments_of(directory):
         sealed(packed / segment.name).write_bytes(zstandard.ZstdCompressor().compress(segment.read_bytes()))
     words = (str(ENFORCER), "replay", "--policy", str(POLICY))
-    runs: dict[str, list[tuple[float, float]]] = {"jq": [], "plain": [], "sealed": []}
+    runs: dict[str, list[tuple[float, float]]] = {"jq": [], "silent": [], "plain": [], "sealed": []}
     for _ in range(repeats):
         runs["plain"].append(_cost(*words, str(directory)))
         runs["sealed"].append(_cost(*words, str(packed)))
-        runs["jq"].append(_cost(*JQ, *map(str, segments_of(directory))))
+        for name, select in (("jq", JQ), ("silent", JQ_SILENT)):
+            runs[name].append(_cost(*select, *map(str, segments_of(directory))))
     median = {name: statistics.median(seconds for seconds, _ in found) for name, found in runs.items()}
     peak = max(megabytes for _, megabytes in runs["plain"])
-    return Measured(kind, whole, median["jq"], median["plain"], median["sealed"], peak)
+    return Measured(kind, whole, *(median[name] for name in ("jq", "silent", "plain", "sealed")), peak)
 
 
 def _write(directory: Path, make: Callable[[random.Random], Event], lines: int) -> int:
