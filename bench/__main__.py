@@ -72,8 +72,8 @@ def _connecting() -> None:
 
 def _replaying() -> None:
     """CPU time of whole programs over the same segments; the last columns are jq over replay."""
-    heads = ("replay", "lines", "jq, s", "plain, s", "sealed, s", "events/s", "peak MB")
-    heads += ("jq to plain", "jq to sealed", "jq that finds nothing to plain")
+    costs = ("replay", "lines", "jq, s", "plain, s", "sealed, s", "events/s", "peak MB")
+    heads = (*costs, "jq to plain", "jq to sealed", "jq that finds nothing to plain")
     rows = [
         (
             *(m.kind, m.lines, f"{m.jq:.2f}", f"{m.plain:.2f}", f"{m.sealed:.2f}", f"{m.lines / m.plain:.0f}"),

@@ -73,7 +73,7 @@ def _of(kind: str, make: Callable[[random.Random], Event], directory: Path, line
             runs[name].append(_cost(*select, *map(str, segments_of(directory))))
     median = {name: statistics.median(seconds for seconds, _ in found) for name, found in runs.items()}
     peak = max(megabytes for _, megabytes in runs["plain"])
-    return Measured(kind, whole, *(median[name] for name in ("jq", "silent", "plain", "sealed")), peak)
+    return Measured(kind, whole, **median, peak=peak)
 
 
 def _write(directory: Path, make: Callable[[random.Random], Event], lines: int) -> int:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -176,3 +177,36 @@ def test_objects_that_differ_are_told_apart(tmp_path):
     ]
     path.write_bytes(b"".join(encode(replace(ATTEMPT, attempt=a), 1) for a in attempts))
     assert sorted(e.count for e in Condensed(Query(), lambda _: True).events([path])) == [1, 2]
+
+
+def test_a_label_is_no_section(tmp_path):
+    """What is left out of a comparison is the section `destination`, not what a label is called."""
+    path = tmp_path / "events.jsonl"
+    labels = ({"destination": "x", "network": "{y"}, {"destination": "z", "network": "{y"})
+    lines = [encode(replace(ATTEMPT, who=replace(WHO, labels=found)), n) for n, found in enumerate(labels * 3)]
+    path.write_bytes(b"".join(lines))
+    events = list(Condensed(Query(), lambda _: True).events([path]))
+    assert [(e.count, e.who.labels) for e in events] == [(3, found) for found in labels]
+
+
+def test_the_end_of_a_batch_is_no_other_attempt(tmp_path):
+    """The chain that ends a batch makes no difference, however many batches there are."""
+    with Journal(tmp_path / "journal") as journal:
+        for _ in range(20):
+            journal.append([ATTEMPT, ATTEMPT])
+    assert [e.count for e in Condensed(Query(), lambda _: False).events([tmp_path / "journal"])] == [40]
+
+
+def test_a_sealed_segment_is_read_as_well(tmp_path):
+    """Compressed or not, it comes to the same."""
+    path = tmp_path / "events-00000000000000000001.jsonl.zst"
+    path.write_bytes(zstandard.ZstdCompressor().compress(GOOD * 5000))
+    assert [e.count for e in Condensed(Query(), lambda _: False).events([tmp_path])] == [5000]
+
+
+def test_a_truncated_segment_is_said(tmp_path):
+    """What is left of it is not taken for all of it."""
+    path = tmp_path / "events-00000000000000000001.jsonl.zst"
+    path.write_bytes(zstandard.ZstdCompressor().compress(GOOD * 5000)[:-20])
+    with pytest.raises(EdgeError):
+        list(Condensed(Query(), lambda _: False).events([tmp_path]))
