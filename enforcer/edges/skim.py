@@ -2,7 +2,8 @@
 
 The agent writes first what every line has anew, its time at a fixed place, and from ``ecs`` on what many lines have in common
 (``enforcer.edges.ecs_line``). A line whose common part has been decoded before stands for the same attempt. Every other line,
-and one that says more (several attempts, the end of a batch), is somebody else's to decode.
+and one that stands for several attempts, is somebody else's to decode. What a known line has before its common part is not
+looked at, but for the time: whether somebody has changed it, `log verify` tells.
 """
 
 from __future__ import annotations

@@ -63,12 +63,11 @@ class Pipeline:
 
     def finish(self) -> None:
         """The last rounds: what is left goes into the journal. A disk that refuses is not tried for ever."""
-        rest = 0
-        if self._recording:
-            self._recording.turn()
-            rest = self._recording.waiting // ACCESSES
-        for _ in range(rest + 1):
-            self.drain()
+        for _ in range(2):  # what was read of allowed accesses before, then what has come since
+            if self._recording:
+                self._recording.turn()
+            for _ in range((self._recording.waiting if self._recording else 0) // ACCESSES + 1):
+                self.drain()
 
     def read_out(self, rings: Rings) -> None:
         """Read what an earlier build has left in its rings, to the end; before the first ``drain``."""

@@ -2,7 +2,7 @@
 
 The kernel notes in rounds. When one is over no program adds to it any more, so its entries are final: they are written down
 and only then removed. An agent that dies loses nothing, since the next one finds them; it may write down again what it had just
-written and not yet removed, a few hundred entries at most.
+written and not yet removed, ``BATCH`` entries at most.
 """
 
 from __future__ import annotations
@@ -60,8 +60,7 @@ class Recording:
         try:
             if self.on:
                 self._maps.begin_round(live)
-            closed = list(self._closed(live))  # at once: what is removed meanwhile would disturb the listing
-            self._waiting.extend(closed)
+            self._waiting.extend(list(self._closed(live)))
         except EdgeError as e:
             log.error("allowed accesses cannot be read, they wait in the kernel: %s", e)
 
@@ -78,7 +77,7 @@ class Recording:
         self._taken = 0
 
     def _closed(self, live: int) -> Iterator[tuple[bytes, abi.AccessValue]]:
-        for raw, value in self._maps.accesses():
+        for raw, value in list(self._maps.accesses()):  # all at once: what is removed meanwhile would end the listing
             key = abi.decode(abi.AccessKey, raw)
             if key.subject == Reserved.CANARY:
                 self._maps.forget("accesses", raw)

@@ -149,6 +149,7 @@ def changes_of_the_past(site: Site, chosen: list[str]) -> None:
     words = ("replay", *chosen, "--policy", strict, "--against", learnt, "--format", "json")
     against: dict[str, Any] = json.loads(site.told(*words, status=1))
     assert against["against"]["hash"] == read_policy(Path(learnt)).hash
-    assert {c["was"] for c in against["changes"]} == {"allowed"}
-    assert {c["now"] for c in against["changes"]} <= {"denied", "killed"}
+    data = [c for c in against["changes"] if c["target"].startswith("volume")]
+    assert {c["was"] for c in data} == {"allowed"}
+    assert {c["now"] for c in data} <= {"denied", "killed"}
     assert "0 would go another way" in site.told("replay", *chosen, "--policy", learnt, "--against", learnt)
