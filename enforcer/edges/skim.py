@@ -80,14 +80,14 @@ class Skim:
 
     def _varied(self, common: bytes) -> Sum | None:
         """What it counts for but for where it went, or for what the end of a batch adds to it."""
-        plain = _without_chain(common)
+        plain = common if common.endswith(_ONCE) else _without_chain(common)
         return self._known.get(_without_destination(plain)) or self._known.get(plain)
 
 
 def _without_destination(common: bytes) -> bytes:
     """A common part without ``destination``. Only that section's name stands before a brace, a label's never does."""
-    beyond = common.rfind(_BEYOND)
-    where = common.rfind(_WHERE, 0, beyond)
+    where = common.find(_WHERE)
+    beyond = common.find(_BEYOND, where)
     return common[:where] + common[beyond:] if 0 <= where < beyond else common
 
 
