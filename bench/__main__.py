@@ -7,7 +7,7 @@ import sys
 
 from tabulate import tabulate
 
-from bench import adopt, connect, follow, journal, latency, storm
+from bench import adopt, connect, follow, journal, latency, replay, storm
 from bench.publish import Measured, measure
 from enforcer.errors import EnforcerError
 
@@ -25,6 +25,7 @@ def main() -> int:
         _telling()
         _following()
         _journaling()
+        _replaying()
     except EnforcerError as e:
         print(f"bench: {e}", file=sys.stderr)
         return e.exit_code
@@ -132,6 +133,21 @@ def _storming() -> None:
     print(tabulate(rows, beside, disable_numparse=True, colalign=("left", *("right",) * 4)))
     budgets = found.records / storm.PER_SECOND
     print(f"\nrecords made events: {found.records:.0f} a second, the whole budget of {budgets:.0f} containers")
+
+
+def _replaying() -> None:
+    """CPU time of whole programs over the same segments; the last columns are jq over replay."""
+    costs = ("replay", "lines", "jq, s", "plain, s", "sealed, s", "events/s", "peak MB")
+    heads = (*costs, "jq to plain", "jq to sealed", "jq that finds nothing to plain")
+    rows = [
+        (
+            *(m.kind, m.lines, f"{m.jq:.2f}", f"{m.plain:.2f}", f"{m.sealed:.2f}", f"{m.lines / m.plain:.0f}"),
+            *(f"{m.peak:.0f}", f"{m.jq / m.plain:.1f}", f"{m.jq / m.sealed:.1f}", f"{m.silent / m.plain:.1f}"),
+        )
+        for m in replay.measure()
+    ]
+    print()
+    print(tabulate(rows, heads, disable_numparse=True, colalign=("left", *("right",) * 9)))
 
 
 def _ratio(small: Measured, large: Measured) -> str:

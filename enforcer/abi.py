@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from enforcer.errors import AbiError
 
-ABI = 5
+ABI = 6
 DOCKER_ID = 64
 DNS_NAME = 128
 COMM = 16
@@ -30,7 +30,7 @@ EVENTS_PAGES, ATTEMPTS_PAGES = 2048, 256
 
 GUARDED = {"maps": 1, "programs": 2, "links": 3}  # enum enf_guarded, by the directory of pins
 LOST_RING, LOST_COUNTS, SUPPRESSED_BUDGET, SUPPRESSED_SHARE = 1, 2, 3, 4  # enum enf_cause
-LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE = 5, 6, 7, 8
+LOST_UNJUDGED, LOST_JOURNAL, LOST_SUBJECTS, LOST_UNREADABLE, LOST_ACCESSES = 5, 6, 7, 8, 9
 DATA, EXTERNAL, INSIDE = 1, 2, 3  # enum enf_class
 RING_EVENTS, RING_ATTEMPTS = 0, 1  # enum enf_ring
 COUNTED, RECORDED, LOST, PLACE, TAKEN_OVER = 1, 2, 3, 4, 5  # enum enf_account
@@ -219,6 +219,23 @@ class AccountKey(Record):
     """struct enf_account_key"""
 
     _fields_ = (("kind", c_uint32), ("which", c_uint32), ("what", CountKey))
+
+
+class AccessKey(Record):
+    """struct enf_access_key"""
+
+    _fields_ = (
+        *((name, c_uint32) for name in ("round", "generation", "subject", "object", "peer")),
+        ("port", c_uint16),
+        *((name, c_uint8) for name in ("class_", "access", "hook", "mechanism", "protocol", "pad")),
+        ("address", Address),
+    )
+
+
+class AccessValue(Record):
+    """struct enf_access_value"""
+
+    _fields_ = (("count", c_uint64), ("first_ns", c_uint64), ("last_ns", c_uint64))
 
 
 class LossKey(Record):

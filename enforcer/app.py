@@ -34,12 +34,13 @@ from enforcer.runtime.policies import PolicyFiles
 from enforcer.runtime.posture_watch import PostureWatch
 from enforcer.runtime.proof import Finding
 from enforcer.runtime.reconcile import Reconcile, Snapshot
+from enforcer.runtime.recording import Recording
 from enforcer.runtime.records import Records
 from enforcer.runtime.requests import Requests
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
 from enforcer.runtime.sweeps import Sweeps
-from enforcer.settings import CANARY_S, DRAIN_S, REATTACH_S, WATCH_S, Settings, default_parent
+from enforcer.settings import CANARY_S, DRAIN_S, REATTACH_S, ROUND_S, WATCH_S, Settings, default_parent
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
 
@@ -131,7 +132,9 @@ class Agent:
     def _start_loops(self) -> None:
         records = self._records = Records(self._reconcile.at, self._cgroups)
         rings = self._sweep.rings(self._auditing.rings(self._probes))
-        self._pipeline = Pipeline(rings, self._probes.open_maps(), records, self._journal, born=self._on_born)
+        noted = Recording(self._probes.open_maps(), self._reconcile.at, on=self._settings.record_accesses)
+        maps = self._probes.open_maps()
+        self._pipeline = Pipeline(rings, maps, records, self._journal, born=self._on_born, recording=noted)
         self._probes.hand_over(self._pipeline.read_out)
         self._announce()
         self._guard.tell_to(self._pipeline.notice)
@@ -143,6 +146,7 @@ class Agent:
         posture = PostureWatch(self._dockerd, self._settings.docker, lambda: self._reconcile.snapshot)
         posture.start(self._supervisor.every, self._scrape.registry)
         self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
+        self._supervisor.every("accesses", ROUND_S, noted.turn)
         self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
         self._selftest = selftest.SelfTest(run=self._run_canary, reattach=self._reattach, notify=self._pipeline.notice)
         if not self._probes.adopted:
@@ -179,7 +183,7 @@ class Agent:
         self._sweep.end()
         self._pipeline.notice("stopped", f"the agent stops; {self._auditing.end()}")
         self._supervisor.stop()
-        self._pipeline.drain()
+        self._pipeline.finish()
         self._control.close()
         self._scrape.close()
         self._canary.remove()
@@ -189,9 +193,7 @@ class Agent:
             raise AbiError(f"a part of the agent failed: {self._supervisor.failure}") from self._supervisor.failure
 
     def _snapshot(self) -> Snapshot:
-        if self._reconcile.snapshot is None:
-            raise AssertionError("asked before the first policy was in force")
-        return self._reconcile.snapshot
+        return self._reconcile.running()
 
     def _survey(self, policy: Policy) -> Survey:
         return survey_of(policy, self._dockerd, self._cgroups, self._settings.own, self._guard.know)
@@ -243,9 +245,8 @@ class Agent:
     def _announce(self) -> None:
         self._pipeline.notice("policy-loaded", **report.loaded(self._snapshot()))
         if self._recovered:
-            self._pipeline.notice(
-                "journal-recovered", f"a torn end of {self._recovered} bytes was cut", outcome="failure"
-            )
+            cut = f"a torn end of {self._recovered} bytes was cut"
+            self._pipeline.notice("journal-recovered", cut, outcome="failure")
             self._recovered = 0
 
     def _run_canary(self) -> Finding:

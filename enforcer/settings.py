@@ -42,6 +42,9 @@ CANARY_S = 60.0
 REATTACH_S = 10.0
 """How long the writer of the maps may take to come to what the self-test found detached."""
 
+ROUND_S = 5.0
+"""How often allowed accesses are written down, with ``--record accesses``."""
+
 WATCH_S = 0.5
 """How often the policy's files are looked at for a change."""
 
@@ -71,8 +74,9 @@ LIMITS = Limits()
 class Settings:
     """The options of ``run``. ``mechanism`` forces one rung of the ladder ("" for the best); ``require_deny`` refuses less.
 
-    ``mode`` overrides the policy's own; ``cgroup`` is the cgroup above the containers ("" to take Docker's default);
-    ``docker`` is the engine's address; ``records_per_second`` is what one container may have in the log, 0 for any number.
+    ``record_accesses``: the journal gets what is allowed, too. ``mode`` overrides the policy's own; ``cgroup`` is the cgroup
+    above the containers ("" to take Docker's default); ``docker`` is the engine's address; ``records_per_second`` is what one
+    container may have in the log, 0 for any number.
     """
 
     policy: Path = POLICY
@@ -84,6 +88,7 @@ class Settings:
     mode: Mode | None = None
     mechanism: str = ""
     require_deny: bool = False
+    record_accesses: bool = False
     cgroup: str = ""
     docker: str = "unix:///var/run/docker.sock"
     limits: Limits = LIMITS

@@ -74,6 +74,20 @@ static __always_inline void enf_learn_how(struct enf_how *how)
 	how->mechanism = cookie >> 8;
 }
 
+/* An access to a data object that the policy grants; what is no data object nobody is granted, the journal aside. */
+static __always_inline void enf_note_data(u32 subject, u32 object, u32 generation, u32 asked, struct enf_how how)
+{
+	struct enf_access_key key = {.round = enf_round(), .generation = generation, .subject = subject, .object = object,
+				     .class_ = ENF_CLASS_DATA, .access = asked};
+
+	if (!key.round || object < ENF_FIRST_ID)
+		return;
+	enf_learn_how(&how);
+	key.hook = how.hook;
+	key.mechanism = how.mechanism;
+	enf_note(&key);
+}
+
 /* Returns the verdict; whatever is not allowed has been counted and recorded. */
 static __always_inline enum enf_verdict enf_answer(const int direct, const struct enf_subject *s, const struct enf_place *p,
 						   u32 generation, u32 asked, struct enf_how how)
@@ -85,8 +99,10 @@ static __always_inline enum enf_verdict enf_answer(const int direct, const struc
 		return ENF_ALLOWED;
 	row = enf_row_of(generation, count.subject, p->object);
 	count.verdict = enf_decide(row.granted, asked, row.mode);
-	if (count.verdict == ENF_ALLOWED)
+	if (count.verdict == ENF_ALLOWED) {
+		enf_note_data(s->id, p->object, generation, asked, how);
 		return ENF_ALLOWED;
+	}
 	enf_learn_how(&how);
 	if (count.verdict == ENF_DENIED && how.mechanism == ENF_BY_TRACEPOINT)
 		count.verdict = ENF_KILLED;

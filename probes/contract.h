@@ -10,7 +10,7 @@
 #ifndef ENF_CONTRACT_H
 #define ENF_CONTRACT_H
 
-#define ENF_ABI 5                /* raised with every change of a layout below; pins of another ABI are not adopted */
+#define ENF_ABI 6                /* raised with every change of a layout below; pins of another ABI are not adopted */
 
 #include "enums.h"
 
@@ -202,6 +202,26 @@ struct enf_account_key {         /* map `accounts`: this → u64; what the agent
 	u32 kind;                /* enum enf_account */
 	u32 which;               /* LOST: enum enf_cause; PLACE: enum enf_place_of */
 	struct enf_count_key what;
+};
+
+struct enf_access_key {          /* map `accesses`: this → struct enf_access_value; what was allowed, while the agent asks for it */
+	u32 round;               /* of the agent's reading; 0: taken over from an earlier build */
+	u32 generation;
+	u32 subject;
+	u32 object;              /* as in a count */
+	u32 peer;
+	u16 port;                /* of a connection; host order */
+	u8  class_;
+	u8  access;
+	u8  hook, mechanism;
+	u8  protocol;
+	u8  pad;
+	struct enf_address address;
+};
+
+struct enf_access_value {
+	u64 count;
+	u64 first_ns, last_ns;   /* CLOCK_BOOTTIME */
 };
 
 struct enf_loss_key {            /* per-CPU map `losses`: this → u64 */

@@ -91,6 +91,7 @@ enum enf_cause {                 /* why a counted violation has no record */
 	ENF_LOST_UNJUDGED = 5,   /* a record that was no counted violation (REFUSED, BORN) found the ring full */
 	ENF_LOST_JOURNAL = 6,    /* written by the agent: the record was read, but the disk refused it */
 	ENF_LOST_UNREADABLE = 8, /* written by the agent: the record is not what this header says */
+	ENF_LOST_ACCESSES = 9,   /* the accesses map was full: an allowed access is missing in what `learn` goes by */
 	ENF_LOST_SUBJECTS = 7,   /* the subjects map was full: a new cgroup is not governed; never silent */
 };
 

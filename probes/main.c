@@ -8,6 +8,7 @@
 #include "object.h"
 #include "address.h"
 #include "emit.h"
+#include "access.h"
 #include "answer.h"
 #include "file.c"
 #include "change.c"

@@ -45,6 +45,13 @@ BPF_F_TABLE("array", u32, u64, taken, 2 * ENF_SUBJECTS, ENF_MAPPED);
 BPF_F_TABLE("hash", struct enf_account_key, u64, accounts, 262144, BPF_F_NO_PREALLOC);
 BPF_TABLE("array", u32, struct enf_opened, opened, 1);   /* where a record of opened.c is put together; one reader at a time */
 BPF_F_TABLE("hash", u32, u64, told, 32768, BPF_F_NO_PREALLOC);  /* by subject, emptied by the agent before each look: records of opened.c */
+/*
+ * What was allowed, for `run --record accesses`: the agent's round of reading, 0 while nobody asks for it. A program reads the round
+ * once and writes entries of that round only, so that those of a round that is over are final once running programs have ended.
+ */
+BPF_TABLE("array", u32, u32, recording, 1);
+BPF_F_TABLE("hash", struct enf_access_key, struct enf_access_value, accesses, 65536, BPF_F_NO_PREALLOC);
+
 BPF_RINGBUF_OUTPUT(attempts, ENF_ATTEMPTS_PAGES);    /* what others refused: dear to judge and free to provoke, so it has a ring of its own */
 BPF_RINGBUF_OUTPUT(events, ENF_EVENTS_PAGES);
 

@@ -102,6 +102,40 @@ static __always_inline enum enf_verdict enf_judge_flow(const int by_task, const 
 	return count.verdict;
 }
 
+/* A flow that is allowed, noted with its first attempt: before it is remembered. An address of the subject's own is not elsewhere. */
+static __always_inline void enf_note_flow(const struct enf_subject *s, u32 generation, u32 home, const struct enf_flow *f)
+{
+	struct enf_access_key key = {.round = enf_round(), .generation = generation, .subject = s->id, .access = ENF_CONNECT,
+				     .hook = f->hook, .mechanism = ENF_BY_CGROUP, .protocol = f->protocol, .port = f->port,
+				     .address = f->to};
+	struct enf_endpoint_key there = {.address = f->to, .generation = generation};
+	struct enf_flow_key flow = enf_key_of(f);
+	struct enf_count_key place = {.subject = s->id};
+	struct enf_endpoint *e;
+
+	if (!key.round || flows.lookup(&flow))
+		return;
+	e = endpoints.lookup(&there);
+	if (e && e->subject == s->id)
+		return;
+	enf_blame(&place, generation, home, e, f);
+	key.object = place.object;
+	key.peer = place.peer;
+	key.class_ = place.class_;
+	enf_note(&key);
+}
+
+/* No rule governs the subject: its attempts are noted all the same, since rules are to be made from them. */
+static __always_inline void enf_note_free(const struct enf_subject *s, struct enf_now now, u32 home, const struct enf_flow *f)
+{
+	struct enf_flow_key key = enf_key_of(f);
+
+	if (!enf_round() || enf_known(&key, now))
+		return;
+	enf_note_flow(s, now.generation, home, f);
+	enf_remember(&key, now.epoch, ENF_FLOW_ALLOWED, 0);
+}
+
 /* What is known of an attempt by a governed subject. Of a quarantined one's nothing but that it was refused. */
 static __always_inline u32 enf_state_of(const struct enf_flow_key *key, struct enf_now now, struct enf_net_subject n)
 {
@@ -124,6 +158,8 @@ static __always_inline enum enf_verdict enf_answer_known(const int by_task, cons
 	verdict = enf_judge_flow(by_task, s, now.generation, n, f,
 				 before == ENF_FLOW_DENIED ? ENF_DENIED : before == ENF_FLOW_OBSERVED ? ENF_OBSERVED : 0);
 	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
+	if (verdict == ENF_ALLOWED)
+		enf_note_flow(s, now.generation, n.home, f);
 	enf_remember(&key, now.epoch, state, before);
 	return verdict;
 }
@@ -151,7 +187,10 @@ static __always_inline int enf_answer_net(const struct enf_flow *f)
 		return enf_refuse_name(1, s->id, now.generation, n, 0, 0, f->protocol) != ENF_DENIED;
 	if (enf_loopback(&f->to))
 		return 1;
-	return n.regime == ENF_FREE || enf_answer_flow(1, s, now, n, f) != ENF_DENIED;
+	if (n.regime != ENF_FREE)
+		return enf_answer_flow(1, s, now, n, f) != ENF_DENIED;
+	enf_note_free(s, now, n.home, f);
+	return 1;
 }
 
 static __always_inline int enf_to_v4(struct bpf_sock_addr *ctx, u8 hook)

@@ -31,8 +31,9 @@ static __always_inline struct enf_subject *enf_owner_once(struct __sk_buff *skb,
 	return s;
 }
 
-/* The subject whose socket sends or gets a packet, or 0 if nothing concerns it on the network. */
-static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 generation, struct enf_net_subject *n, bool *ended)
+/* The subject whose socket sends or gets a packet, or 0 if nothing concerns it on the network. `free`: if no rule governs it, too. */
+static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 generation, bool free, struct enf_net_subject *n,
+						     bool *ended)
 {
 	u64 cgroup = bpf_skb_cgroup_id(skb);
 	struct enf_subject *s = subjects.lookup(&cgroup);
@@ -42,7 +43,7 @@ static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 
 	if (s && s->state == ENF_ARMED) {
 		/* one that was removed as well stands as a container that nobody has named */
 		*n = enf_stands(generation, *ended && !enf_has_standing(generation, s->id) ? ENF_UNNAMED : s->id);
-		if (n->regime == ENF_FREE)
+		if (n->regime == ENF_FREE && !free)
 			s = 0;
 	} else {
 		s = 0;

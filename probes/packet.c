@@ -225,7 +225,7 @@ int enf_egress(struct __sk_buff *skb)
 	struct enf_subject *s;
 	bool ended = false;
 
-	s = enf_owner(skb, now.generation, &n, &ended);
+	s = enf_owner(skb, now.generation, false, &n, &ended);
 	if (!s)
 		return 1;
 	if (!enf_read(skb, true, &p) || enf_is_cut(skb)) {
@@ -264,7 +264,7 @@ int enf_ingress(struct __sk_buff *skb)
 	bool ended = false;
 	u32 holder;
 
-	s = enf_owner(skb, now.generation, &n, &ended);
+	s = enf_owner(skb, now.generation, enf_round(), &n, &ended);  /* answers are no accesses of their own */
 	if (!s)
 		return 1;
 	if (enf_is_cut(skb))

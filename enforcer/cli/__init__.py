@@ -27,6 +27,7 @@ COMMANDS = {
     "log": "enforcer.cli.log:log_group",
     "replay": "enforcer.cli.replay:replay_command",
     "export": "enforcer.cli.export:export_command",
+    "learn": "enforcer.cli.learn:learn_command",
     "verify": "enforcer.cli.verify:verify_group",
     "volumes": "enforcer.cli.volumes:volumes_group",
     "diagnose": "enforcer.cli.diagnose:diagnose_command",

@@ -93,6 +93,8 @@ def _status_text(found: dict[str, Any]) -> list[str]:
         "",
         table(["HOOK", "HELD BY"], sorted(found["mechanisms"].items())),
     ]
+    if found["recording"]["accesses"]:
+        lines.insert(-2, f"recording   allowed accesses, too; {found['recording']['lost']} are missing")
     if guarded := found["egress"]["networks"]:
         held = f"BY {found['egress']['table'].upper()}" if found["egress"]["holds"] else "NOT HELD"
         dropped = [(n["network"], n["bridge"], n["dropped"]) for n in guarded]

@@ -73,6 +73,11 @@ def start_logging(level: int = logging.INFO) -> None:
     "--require", type=click.Choice(["deny"]), help="Refuse to start unless every hook refuses before the fact."
 )
 @click.option(
+    "--record",
+    type=click.Choice(["accesses"]),
+    help="Journal what is allowed, too, summed up: what `learn` makes a policy from, and `replay` tries a stricter one on.",
+)
+@click.option(
     "--state", type=PATH, default=defaults.STATE, show_default=True, help="Directory of what outlives the agent."
 )
 @click.option(
@@ -111,6 +116,7 @@ def run_command(**options: object) -> None:
         mode=Mode[str(mode).upper()] if mode else None,
         mechanism=str(options.pop("mechanism") or ""),
         require_deny=options.pop("require") == "deny",
+        record_accesses=options.pop("record") == "accesses",
         run=Path(str(options.pop("run_"))),
         docker=os.environ.get("DOCKER_HOST", Settings.docker),
         **options,  # type: ignore[arg-type]  # click has made each what its option says

@@ -66,7 +66,9 @@ class NetJudgement(NamedTuple):
     granted: Access
 
 
-class _Attempt(NamedTuple):
+class Flow(NamedTuple):
+    """A connection that is to be judged; ``endpoint`` says who holds the address and on which network, if anybody is known to."""
+
     address: bytes
     protocol: int
     port: int
@@ -112,9 +114,14 @@ def judge_net(image: Image, *, subject: int, address: str | bytes, protocol: int
     """May ``subject`` connect there? Loopback and its own addresses always; then rows and CIDRs, grants adding up."""
     raw = packed(address)
     endpoint = image.endpoints.get(EndpointKey(raw, image.generation))
-    attempt = _Attempt(raw, protocol, port, endpoint)
+    return judge_flow(image, subject=subject, attempt=Flow(raw, protocol, port, endpoint))
+
+
+def judge_flow(image: Image, *, subject: int, attempt: Flow) -> NetJudgement:
+    """``judge_net`` where somebody else knows who holds the address."""
+    endpoint = attempt.endpoint
     entry = image.net_subjects.get(NetKey(image.generation, subject))
-    stays = _stays(raw) or (endpoint is not None and endpoint.subject == subject)
+    stays = _stays(attempt.address) or (endpoint is not None and endpoint.subject == subject)
     allowed = stays or (entry is not None and _lets(image, subject, entry, attempt))
     granted = Access.CONNECT if allowed else Access.NONE
     mode = Mode(entry.mode) if entry and entry.regime != Regime.QUARANTINED else Mode.ENFORCE
@@ -144,7 +151,7 @@ def judge_name(image: Image, *, subject: int) -> NetJudgement:
     return NetJudgement(decide(granted, Access.CONNECT, mode), False, entry.home, 0, False, mode, granted)
 
 
-def _lets(image: Image, subject: int, entry: NetSubject, attempt: _Attempt) -> bool:
+def _lets(image: Image, subject: int, entry: NetSubject, attempt: Flow) -> bool:
     match entry.regime:
         case Regime.FREE:
             return True
@@ -158,7 +165,7 @@ def _stays(address: bytes) -> bool:
     return address in _ANY or address == _LOOPBACK6 or address.startswith(_LOOPBACK4)
 
 
-def _granted(image: Image, subject: int, entry: NetSubject, attempt: _Attempt) -> bool:
+def _granted(image: Image, subject: int, entry: NetSubject, attempt: Flow) -> bool:
     targets: list[tuple[Target, int]] = []
     there = attempt.endpoint
     if there is not None and there.subject != Reserved.HOST:
@@ -191,7 +198,7 @@ def _masked(address: bytes, bits: int) -> bytes:
     return (int.from_bytes(address) >> rest << rest).to_bytes(16)
 
 
-def _place(image: Image, subject: int, attempt: _Attempt, *, home: int) -> tuple[bool, int]:
+def _place(image: Image, subject: int, attempt: Flow, *, home: int) -> tuple[bool, int]:
     """Outside the subject's networks, or inside which? What stays within the container is neither."""
     if _stays(attempt.address):
         return False, 0

@@ -1,66 +1,42 @@
-"""What would another policy have done? Recorded attempts judged again, through the same ``compile`` and ``decide``.
-
-An event carries the facts that judging it needs. From them a host is made that holds just the container, the object or
-the destination, and the policy is compiled for that host: replay decides nothing by itself. What an event does not
-carry: who holds an address outside the container's networks, labels and image of a peer, and other names of the same
-object. A grant that only these would show is not seen.
-"""
+"""What would another policy have done? Recorded attempts judged again, and what comes out differently, grouped for a reader."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from ipaddress import ip_network
-from typing import NamedTuple
 
-from enforcer.core.compile import compile
-from enforcer.core.compile_net import FORESEEN, QUARANTINE
-from enforcer.core.decide import decide, judge_name, judge_net, judge_object, judge_socket
+from enforcer.core.compile_net import QUARANTINE
+from enforcer.core.decide import decide
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Who
-from enforcer.core.ids import SPECIAL, Ids, Reserved, allocate
-from enforcer.core.image import NET, Image
-from enforcer.core.model import (
-    Access,
-    Attachment,
-    Container,
-    DataObject,
-    Facts,
-    Inode,
-    Kind,
-    Mechanism,
-    Mode,
-    Network,
-    ObjectId,
-    Policy,
-    Verdict,
-)
-from enforcer.core.objects import protect
-from enforcer.core.words import target_words
+from enforcer.core.hindsight import Answer, Hindsight
+from enforcer.core.model import Access, Mechanism, Mode, Policy, Verdict
+from enforcer.core.words import escape, target_words
 
-CACHED = 1 << 16
-"""Distinct questions whose answers are kept: a flood over many destinations must not fill the memory."""
+GROUPS = 4096
+"""Groups with a target of their own; what comes after them is grouped by network or kind, so that a scan fills no memory."""
 
-_GENERATION = 1
-_SUBJECT, _PEER = "0" * 63 + "1", "0" * 63 + "2"
-_ANY_ACCESS = Access.READ | Access.WRITE | Access.EXEC | Access.CONNECT
 _ONLY_OBSERVE = (Mechanism.AUDIT,)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A recorded event and what the policy makes of it. ``rule``: the ids of the rules that answer, if any does."""
+    """A recorded event and what the policy makes of it. ``rule``: the ids of the rules that answer, if any does.
+
+    ``was`` and ``was_rule`` are what it is compared with: what was recorded, or what another policy makes of it.
+    """
 
     event: Event
     verdict: Verdict
     granted: Access
     mode: Mode
     rule: tuple[str, ...]
+    was: Verdict
+    was_rule: tuple[str, ...]
 
     @property
     def changed(self) -> bool:
         """Would it have gone another way? A kill is the denial of a mechanism that can only kill: these two are one."""
-        return _decision(self.verdict) is not _decision(self.event.verdict)
+        return _decision(self.verdict) is not _decision(self.was)
 
 
 @dataclass(frozen=True)
@@ -96,9 +72,10 @@ class Comparison:
         if judged.changed:
             self.changed += judged.event.count
             change = _change(judged)
-            key = (change.container, change.target, change.asked, change.was, change.now, change.was_rule, change.rule)
-            found = self._groups.get(key)
-            self._groups[key] = _merged(found, change) if found else change
+            if len(self._groups) >= GROUPS and _key(change) not in self._groups:
+                change = replace(change, target=_broad(judged.event.attempt))
+            found = self._groups.get(_key(change))
+            self._groups[_key(change)] = _merged(found, change) if found else change
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -106,37 +83,38 @@ class Comparison:
         return tuple(sorted(self._groups.values(), key=lambda c: (-c.count, c.container, c.target, c.asked)))
 
 
-class _Question(NamedTuple):
-    """What an answer depends on; equal for all events of one container and one target."""
+class Replay:
+    """Judges recorded events by ``policy``, and compares with what ``against`` makes of them: None for what was recorded."""
 
-    id: str
-    name: str
-    image: str
-    labels: frozenset[tuple[str, str]]
-    networks: tuple[str, ...]
-    internal: tuple[str, ...]
-    target: ObjectId | NetAttempt
-    foreseen: bool
+    def __init__(self, policy: Policy, against: Policy | None = None) -> None:
+        self._policy = Hindsight(policy)
+        self._against = Hindsight(against) if against else None
+
+    def judge(self, event: Event) -> Judged:
+        """One event, judged. What an operator's quarantine refused is not the policy's doing: no policy changes it."""
+        if event.rule == (QUARANTINE,):
+            return Judged(event, event.verdict, event.granted, event.mode, event.rule, event.verdict, event.rule)
+        now = self._policy.answer(event)
+        verdict, was, was_rule = _verdict(event, now), event.verdict, event.rule
+        if self._against:
+            then = self._against.answer(event)
+            was, was_rule = _verdict(event, then), then.rule
+        return Judged(event, verdict, now.granted, now.mode, now.rule, was, was_rule)
+
+    def alike(self, event: Event) -> bool:
+        """Whether no change comes of it, wherever outside the container's networks the attempt had gone."""
+        by = (self._policy, self._against) if self._against else (self._policy,)
+        return all(hindsight.wherever(event) for hindsight in by) and not self.judge(event).changed
 
 
-class _Answer(NamedTuple):
-    granted: Access
-    mode: Mode
-    rule: tuple[str, ...]
-
-
-def replay(policy: Policy, events: Iterable[Event | Notice]) -> Iterator[Judged]:
+def replay(policy: Policy, events: Iterable[Event | Notice], against: Policy | None = None) -> Iterator[Judged]:
     """Each event judged by ``policy``, in order. Notices are passed over."""
-    answers = lru_cache(maxsize=CACHED)(lambda question: _answer(policy, question))
-    return (_judged(answers, event) for event in events if isinstance(event, Event))
+    judge = Replay(policy, against).judge
+    return (judge(event) for event in events if isinstance(event, Event))
 
 
-def _judged(answers: Callable[[_Question], _Answer], event: Event) -> Judged:
-    if event.rule == (QUARANTINE,):  # not the policy's doing: no policy changes it
-        return Judged(event, event.verdict, event.granted, event.mode, event.rule)
-    answer = answers(_question(event))
-    verdict = _by(event, decide(answer.granted, event.asked, answer.mode))
-    return Judged(event, verdict, answer.granted, answer.mode, answer.rule)
+def _verdict(event: Event, answer: Answer) -> Verdict:
+    return _by(event, decide(answer.granted, event.asked, answer.mode))
 
 
 def _by(event: Event, verdict: Verdict) -> Verdict:
@@ -155,100 +133,31 @@ def _decision(verdict: Verdict) -> Verdict:
     return Verdict.DENIED if verdict is Verdict.KILLED else verdict
 
 
-def _question(event: Event) -> _Question:
-    who, attempt = event.who, event.attempt
-    target = attempt if isinstance(attempt, NetAttempt) else attempt.object
-    labels, foreseen = frozenset(who.labels.items()), event.rule == (FORESEEN,)
-    return _Question(who.id, who.name, who.image, labels, who.networks, who.internal, target, foreseen)
-
-
-def _answer(policy: Policy, question: _Question) -> _Answer:
-    target = question.target
-    facts = _facts(question)
-    ids = allocate(Ids(), policy, facts)
-    image = compile(policy, facts, ids, _GENERATION)
-    subject = ids.subject(_SUBJECT) if _SUBJECT in facts.containers else int(Reserved.UNNAMED)
-    if isinstance(target, NetAttempt):
-        return _net_answer(image, subject, target)
-    if not _placed(target):
-        number = next((number for number, name in SPECIAL.items() if name == target), int(Reserved.NOBODY))
-        return _file_answer(image, subject, number)
-    if target not in protect(policy, facts).objects:
-        return _Answer(_ANY_ACCESS, Mode.MONITOR, ())
-    return _file_answer(image, subject, ids.object(target))
-
-
-def _file_answer(image: Image, subject: int, number: int) -> _Answer:
-    judged = judge_object(image, subject=subject, number=number, asked=_ANY_ACCESS)
-    return _Answer(judged.granted, judged.mode, image.reasons.get((subject, number), ()))
-
-
-def _net_answer(image: Image, subject: int, to: NetAttempt) -> _Answer:
-    if to.resolver:
-        judged = judge_name(image, subject=subject)
-    elif to.socket:
-        judged = judge_socket(image, subject=subject, socket=to.socket, protocol=to.protocol)
-    else:
-        judged = judge_net(image, subject=subject, address=to.address, protocol=to.protocol, port=to.port)
-    return _Answer(judged.granted, judged.mode, image.reasons.get((subject, NET), ()))
-
-
-def _placed(target: ObjectId) -> bool:
-    """Is it a data object? Paths are absolute; a name that is none stands for what could not be placed: nothing grants that."""
-    if target.kind is Kind.PATH:
-        return target.name.startswith("/")
-    return target.kind in (Kind.VOLUME, Kind.LAYER)
-
-
-def _facts(question: _Question) -> Facts:
-    """The smallest host on which the question can be asked. A container that was unnamed is on none."""
-    if not isinstance(question.target, NetAttempt):
-        objects = {question.target: DataObject(question.target, (Inode(0, 1),))} if _placed(question.target) else {}
-        return Facts(_containers(_container(question)), _networks(question), objects)
-    to = question.target
-    there = (Attachment(to.network, (to.address,)),) if to.peer else ()
-    itself = to.peer == question.name
-    peer = Container(_PEER, to.peer, pid=1, attachments=there) if to.peer and not itself else None
-    container = _container(question, there if itself else ())
-    return Facts(_containers(container, peer), _networks(question, to))
-
-
-def _containers(*found: Container | None) -> dict[str, Container]:
-    return {container.id: container for container in found if container}
-
-
-def _container(question: _Question, own: tuple[Attachment, ...] = ()) -> Container | None:
-    if not question.id:
-        return None
-    attachments = own + tuple(Attachment(n) for n in question.networks if n not in {a.network for a in own})
-    labels = dict(question.labels)
-    found = Container(_SUBJECT, question.name, question.image, labels=labels, attachments=attachments, pid=1)
-    return replace(found, foreseen=question.foreseen)
-
-
-def _networks(question: _Question, to: NetAttempt | None = None) -> dict[str, Network]:
-    """The container's networks; the one that the destination is on has a subnet just wide enough for it."""
-    networks = {n: Network(n, n, internal=n in question.internal) for n in question.networks}
-    if to is not None and not to.external and not to.socket and not to.resolver:
-        internal, gateways = to.network in question.internal, (to.address,) if to.host else ()
-        networks[to.network] = Network(to.network, to.network, internal, (ip_network(to.address),), gateways)
-    return networks
-
-
 def _change(judged: Judged) -> Change:
     event, who = judged.event, judged.event.who
     return Change(
         container=_called(who),
         target=target_words(event.attempt),
         asked=event.asked,
-        was=event.verdict,
+        was=judged.was,
         now=judged.verdict,
-        was_rule=event.rule,
+        was_rule=judged.was_rule,
         rule=judged.rule,
         count=event.count,
-        first=event.time_ns,
+        first=event.first_ns or event.time_ns,
         last=event.time_ns,
     )
+
+
+def _key(change: Change) -> tuple[object, ...]:
+    return change.container, change.target, change.asked, change.was, change.now, change.was_rule, change.rule
+
+
+def _broad(attempt: FileAttempt | NetAttempt) -> str:
+    """The target by its kind or network only."""
+    if isinstance(attempt, FileAttempt):
+        return f"other objects: {attempt.object.kind}"
+    return f"other addresses {'outside' if attempt.external else 'on'} {escape(attempt.network) or 'no network'}"
 
 
 def _called(who: Who) -> str:

@@ -66,7 +66,8 @@ def tried_words(event: Event) -> str:
     joint = " to " if isinstance(event.attempt, NetAttempt) else " "
     path = f" at {escape(event.attempt.path)}" if isinstance(event.attempt, FileAttempt) and event.attempt.path else ""
     times = f", {event.count} times" if event.count != 1 else ""
-    return f"{asked}{joint}{target_words(event.attempt)}{path} with {escape(event.process.name)}{times}"
+    program = f" with {escape(event.process.name)}" if event.process.name else ""
+    return f"{asked}{joint}{target_words(event.attempt)}{path}{program}{times}"
 
 
 def event_words(event: Event) -> str:

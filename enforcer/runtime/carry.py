@@ -38,6 +38,7 @@ def carry(old: Maps, new: Maps) -> int:
         except EdgeError as e:  # the map is full
             log.error("what an older build has counted cannot be kept: %s", e)
     _keep_inbound(old, new)
+    _keep_accesses(old, new)
     _keep_gone(old, new)
     return sum(n for row, n in rows.items() if row.kind == abi.COUNTED)
 
@@ -70,3 +71,16 @@ def _keep_gone(old: Maps, new: Maps) -> None:
     for key in list(old.keys("gone", ctypes.sizeof(ctypes.c_uint64))):
         if value := old.row("gone", key, abi.Subject):
             new.put_row("gone", key, value)
+
+
+def _keep_accesses(old: Maps, new: Maps) -> None:
+    """What was allowed and is not written down yet, as entries of round 0: no program writes such."""
+    for raw, value in list(old.accesses()):
+        key = abi.decode(abi.AccessKey, raw)
+        key.round = 0
+        found = new.row("accesses", bytes(key), abi.AccessValue)
+        if found:  # of two rounds
+            value.count += found.count
+            value.first_ns, value.last_ns = min(value.first_ns, found.first_ns), max(value.last_ns, found.last_ns)
+        new.put_row("accesses", bytes(key), value)
+        old.forget("accesses", raw)

@@ -23,6 +23,8 @@ from enforcer.edges.bpf.ring import Rings
 from enforcer.errors import AbiError
 from enforcer.runtime.ledger import ACCOUNTS, BATCH, Ledger
 from enforcer.runtime.proof import attempt_of
+from enforcer.runtime.recording import BATCH as ACCESSES
+from enforcer.runtime.recording import Recording
 from enforcer.runtime.records import Records, boot_offset_ns
 from enforcer.sinks.journal import JournalSink
 
@@ -60,15 +62,23 @@ def _window() -> int:
 class Pipeline:
     """The one reader of the ring and the one writer of the journal; ``drain`` is called by one thread.
 
-    ``born`` is told the Docker id of each container whose cgroup appeared.
+    ``born`` is told the Docker id of each container whose cgroup appeared. ``recording`` has what was allowed.
     """
 
-    def __init__(
-        self, rings: Rings, maps: Maps, records: Records, journal: JournalSink, *, born: Callable[[str], None]
+    def __init__(  # noqa: PLR0913 -- each is a neighbour of its own
+        self,
+        rings: Rings,
+        maps: Maps,
+        records: Records,
+        journal: JournalSink,
+        *,
+        born: Callable[[str], None],
+        recording: Recording | None = None,
     ) -> None:
         self._records, self._journal, self._born = records, journal, born
         self._last = journal.mark
         self._ledger = Ledger(rings, maps, self._last)
+        self._recording = recording
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
         self._flushed = 0
         self.canary_records: Counter[str] = Counter()
@@ -89,7 +99,16 @@ class Pipeline:
         if self._flushed != (window := _window()):
             self._flushed = window
             self._flush(self._ledger, window - SETTLED)
+        self._write_accesses()
         return total
+
+    def finish(self) -> None:
+        """The last rounds: what is left goes into the journal. A disk that refuses is not tried for ever."""
+        for _ in range(2):  # what was read of allowed accesses before, then what has come since
+            if self._recording:
+                self._recording.turn()
+            for _ in range((self._recording.waiting if self._recording else 0) // ACCESSES + 1):
+                self.drain()
 
     def read_out(self, rings: Rings, maps: Maps) -> None:
         """Read what an earlier build has left, whose programs have ended; before the first ``drain``."""
@@ -114,6 +133,11 @@ class Pipeline:
         if read or batch.items:
             ledger.keep(self._journal, batch.items, batch.account)
         return read
+
+    def _write_accesses(self) -> None:
+        """Those are no violations and stand in no account; what the disk refuses stays in the kernel."""
+        if self._recording and (events := self._recording.take()) and self._journal.write(events):
+            self._recording.kept()
 
     def _flush(self, ledger: Ledger, window: int) -> None:
         offset = boot_offset_ns()

@@ -80,7 +80,7 @@ class Reconcile:
     def hear(self, events: Iterable[DockerEvent]) -> None:
         """What events of Docker's say by themselves is in force before anything is asked of the engine; all of it in one change."""
         if any([self._hears(event) for event in events]):
-            self._republish(self._running().facts)
+            self._republish(self.running().facts)
 
     def _hears(self, event: DockerEvent) -> bool:
         """Whether an event is news."""
@@ -96,7 +96,7 @@ class Reconcile:
 
     def _foresee(self, container: Container) -> bool:
         """A container has been made and may run any moment: know it by name, image and labels, before it is looked at."""
-        if container.id in self._running().facts.containers:
+        if container.id in self.running().facts.containers:
             return False
         self._foreseen[container.id] = container
         return True
@@ -107,7 +107,7 @@ class Reconcile:
         The engine answers no question about it until its disk has what happened, and may have given an address to another by then.
         """
         self._parted[container, network] = time_ns
-        facts = self._running().facts
+        facts = self.running().facts
         found = facts.containers.get(container)
         return found is not None and _parted(found, network, facts) != found
 
@@ -131,9 +131,10 @@ class Reconcile:
         """What was in force in that generation, or what is now, if that was too long ago."""
         return self._recent.get(generation, self.snapshot)
 
-    def _running(self) -> Snapshot:
+    def running(self) -> Snapshot:
+        """What is in force, after the first ``load``."""
         if self.snapshot is None:
-            raise AssertionError("nothing is in force yet")
+            raise AssertionError("asked before the first policy was in force")
         return self.snapshot
 
     def _as_heard(self, facts: Facts) -> Facts:
@@ -151,7 +152,7 @@ class Reconcile:
         return replace(facts, containers=containers) if self._foreseen or self._parted else facts
 
     def _republish(self, facts: Facts) -> Snapshot:
-        running = self._running()
+        running = self.running()
         return self._publish(running.policy, self._as_heard(facts), running.image.generation)
 
     def _publish(self, policy: Policy, facts: Facts, generation: int) -> Snapshot:

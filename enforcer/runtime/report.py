@@ -100,6 +100,7 @@ def status(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Heal
         "adopted": health.adopted,
         "unplaced": health.unplaced,
         "malformed": health.malformed,
+        "recording": {"accesses": maps.round() > 0, "lost": lost(maps).get(CAUSES[abi.LOST_ACCESSES], 0)},
     }
 
 

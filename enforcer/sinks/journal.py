@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from enforcer.core.event import Event, Notice
+from enforcer.core.model import Verdict
 from enforcer.errors import EdgeError
 
 VIOLATIONS = "journal"
@@ -50,16 +51,20 @@ class JournalSink:
         """What was last committed as a mark, by this run or one before it; empty if nothing was."""
         return self._journal.mark
 
-    def write(self, batch: Sequence[Event | Notice], mark: str = "") -> None:
-        """Commit the batch with its mark, or count it as lost; never raises for the disk's sake. After a loss it says how much."""
+    def write(self, batch: Sequence[Event | Notice], mark: str = "") -> bool:
+        """Commit the batch with its mark, or count it as lost; never raises for the disk's sake. After a loss it says how much.
+
+        Whether it is committed: who keeps allowed accesses until then need not have them counted here.
+        """
         if not batch:
-            return
+            return True
         try:
             self._journal.append([*self._recovery(batch[0].time_ns), *batch], mark=mark)
         except EdgeError as e:
             self._lose(batch, e)
-        else:
-            self._recovered()
+            return False
+        self._recovered()
+        return True
 
     def close(self) -> None:
         """Close the journal."""
@@ -69,7 +74,8 @@ class JournalSink:
         if not self._unsaid:
             self._unsaid = self.lost
             _LOG.error("%s; enforcement goes on, what is lost is counted", error)
-        self._lost[VIOLATIONS] += sum(item.count for item in batch if isinstance(item, Event))
+        violations = (item for item in batch if isinstance(item, Event) and item.verdict is not Verdict.ALLOWED)
+        self._lost[VIOLATIONS] += sum(item.count for item in violations)
         self._lost[NOTICES] += sum(isinstance(item, Notice) for item in batch)
 
     def _recovered(self) -> None:

@@ -23,6 +23,7 @@ CAUSES = {
     abi.LOST_JOURNAL: "journal",
     abi.LOST_SUBJECTS: "subjects-full",
     abi.LOST_UNREADABLE: "unreadable",
+    abi.LOST_ACCESSES: "accesses-full",
 }
 """enum enf_cause, without the suppressed ones."""
 
@@ -128,7 +129,7 @@ def _losses(reading: Reading) -> Iterator[Metric]:
         "enforcer_events_lost",
         "What did not reach the journal: ring-full and journal are counted violations without a record; counts-full are "
         "violations counted here only; unjudged are attempts that something else refused and nobody judged; subjects-full "
-        "are cgroups that could not be governed.",
+        "are cgroups that could not be governed; accesses-full are allowed accesses that `run --record accesses` misses.",
         ("cause",),
         lost,
     )

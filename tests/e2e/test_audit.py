@@ -154,6 +154,12 @@ def test_each_deed_is_counted_once_and_told(watcher: Watcher, world: World) -> N
             access,
         )
     assert watcher.status()["unplaced"] == 0
+    assert "0 would go another way" in replayed(watcher)
+
+
+def replayed(agent: Agent) -> str:
+    """What `replay` says of the whole journal under the policy that made it."""
+    return agent.ask("replay", str(agent.journal), "--policy", str(agent.policy)).stdout
 
 
 def test_lawful_work_is_silent(watcher: Watcher, world: World) -> None:
@@ -348,6 +354,7 @@ def test_changes_are_seen_beside_the_tracepoints(world: World) -> None:
         assert run(stranger, "cat /beta-data/f; exit $?") == 137
         [killed] = agent.await_events(mark, 1)
         assert (killed.verdict, killed.mechanism) == (Verdict.KILLED, Mechanism.TRACEPOINT)
+        assert "0 would go another way" in replayed(agent)
     finally:
         Agent.close(agent)
     assert kernel() == before

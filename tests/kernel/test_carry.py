@@ -70,6 +70,19 @@ def test_numbers_go_on_through_two_swaps(place: Place, other: Source) -> None:
     assert {key[6] for key in third.maps.counts() if key[0] == SUBJECT} == {abi.EARLIER}
 
 
+def test_what_was_allowed_is_taken_over(place: Place, other: Source) -> None:
+    """Entries that nobody has written down yet wait in the next build's map; those of several rounds add up."""
+    first, _ = put_in_force(place)
+    for number, value in ((1, (4, 10, 20)), (2, (5, 5, 15))):
+        key = bytes(abi.AccessKey(round=number, subject=SUBJECT, object=21, class_=abi.DATA, access=1))
+        first.maps.put_row("accesses", key, abi.AccessValue(*value))
+    place.leave(first)
+    second, _ = put_in_force(place, other)
+    [(raw, value)] = second.maps.accesses()
+    assert (value.count, value.first_ns, value.last_ns) == (9, 5, 20)
+    assert abi.decode(abi.AccessKey, raw).round == 0
+
+
 def test_a_start_that_dies_in_the_middle_loses_nothing(place: Place, other: Source) -> None:
     """Numbers that were taken over are not taken twice, and records that nobody has read yet wait for the next start."""
     first, _ = put_in_force(place)

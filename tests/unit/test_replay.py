@@ -41,7 +41,7 @@ from enforcer.core.model import (
     Verdict,
 )
 from enforcer.core.objects import protect
-from enforcer.core.replay import Comparison, replay
+from enforcer.core.replay import GROUPS, Comparison, replay
 
 NAMES = ("mcp-01", "mcp-02", "database", "gateway")
 NETWORKS = {"public": "172.20.0", "mcp-internal": "172.21.0", "database": "172.22.0"}
@@ -356,6 +356,43 @@ def test_each_question_is_compiled_once(monkeypatch):
         calls.append(args)
         return compile(*args, **kwargs)
 
-    monkeypatch.setattr("enforcer.core.replay.compile", counting)
+    monkeypatch.setattr("enforcer.core.hindsight.compile", counting)
     assert len(list(replay(GUARD, [denied(sequence=n) for n in range(100)]))) == 100
     assert len(calls) == 1
+
+
+def test_all_addresses_of_a_network_are_judged_by_one_image(monkeypatch):
+    """A scan over many destinations costs one compilation for those outside, and one for each network."""
+    calls = []
+
+    def counting(*args, **kwargs):
+        calls.append(args)
+        return compile(*args, **kwargs)
+
+    monkeypatch.setattr("enforcer.core.hindsight.compile", counting)
+    outside = [NetAttempt(f"203.0.113.{n}", 443, 6, "mcp-internal", external=True) for n in range(50)]
+    inside = [NetAttempt(f"172.21.0.{n}", n, 6, "mcp-internal") for n in range(50)]
+    assert len(list(replay(GUARD, [denied(attempt=a, asked=Access.CONNECT) for a in (*outside, *inside)]))) == 100
+    assert len(calls) == 2
+
+
+def test_two_policies_are_compared_on_what_was_recorded():
+    """Not what was recorded counts then, but what the other policy makes of the same attempt."""
+    [judged] = replay(OPEN_DOOR, [denied()], against=OPEN_DOOR)
+    assert (judged.changed, judged.was, judged.was_rule) == (False, Verdict.ALLOWED, ("data.rules[0]",))
+    [judged] = replay(GUARD, [denied()], against=OPEN_DOOR)
+    assert (judged.changed, judged.was, judged.verdict) == (True, Verdict.ALLOWED, Verdict.DENIED)
+
+
+def test_a_scan_does_not_fill_the_memory():
+    """Beyond so many groups, what changes is grouped by network; the sums stay exact."""
+    free = replace(GUARD, data_rules=())
+    comparison = Comparison()
+    for n in range(GROUPS + 500):
+        to = NetAttempt(f"203.{n >> 16}.{n >> 8 & 255}.{n & 255}", 443, 6, "lan", external=True)
+        [judged] = replay(
+            free, [denied(attempt=to, asked=Access.CONNECT, who=replace(SERVICE, networks=(), internal=()))]
+        )
+        comparison.add(judged)
+    rest = next(c for c in comparison.changes if c.target == "other addresses outside lan")
+    assert (len(comparison.changes), comparison.changed, rest.count) == (GROUPS + 1, GROUPS + 500, 500)

@@ -60,7 +60,7 @@ def require_all_passed(result: Result) -> None:
 # What depends on the mechanism; test_pins builds the probes two dozen times, which takes minutes here and seconds natively.
 KERNEL = " ".join(
     f"tests/kernel/test_{part}.py"
-    for part in ("scenarios", "life", "packets", "inbound", "names", "ways_out", "opened")
+    for part in ("scenarios", "life", "packets", "inbound", "names", "ways_out", "opened", "accesses")
 )
 SCTP = "tests/kernel/sctp.py"
 """Not collected natively, where the kernel may have no SCTP. Packets are judged alike under every mechanism, so once is enough."""

@@ -190,6 +190,21 @@ class Maps:
         """Remove one row of a map that nobody writes any more."""
         self._libbpf.delete(self._fds[name], key)
 
+    def round(self) -> int:
+        """The round in which programs note allowed accesses now; 0: they do not."""
+        return int.from_bytes(self._libbpf.get(self._fds["recording"], _SLOT, 4) or b"", "little")
+
+    def begin_round(self, number: int) -> None:
+        """Programs note in this round from now on, 0: no more; nothing is added to another one once this returns."""
+        self._libbpf.put(self._fds["recording"], _SLOT, struct.pack("=I", number))
+        let_programs_end()
+
+    def accesses(self) -> Iterator[tuple[bytes, abi.AccessValue]]:
+        """What was allowed, by ``abi.AccessKey``."""
+        for key in self.keys("accesses", ctypes.sizeof(abi.AccessKey)):
+            if value := self.row("accesses", key, abi.AccessValue):
+                yield key, value
+
     def add_count(self, key: abi.CountKey, n: int) -> None:
         """Count what only the agent can judge."""
         self.accounts.add({counted(key): n})

@@ -131,5 +131,5 @@ PROGRAMS = (
 MAPS = (
     "config", "subjects", "gone", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
     "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "inbound", "cut", "packets", "counts", "losses",
-    "repeats", "blank", "shares", "taken", "accounts", "opened", "told", "attempts", "events",
+    "repeats", "blank", "shares", "taken", "accounts", "recording", "accesses", "opened", "told", "attempts", "events",
 )  # fmt: skip

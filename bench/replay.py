@@ -1,0 +1,155 @@
+"""`enforcer replay --policy` against ``jq -c 'select(...)'`` over the same segments: two kinds of journal, plain and sealed.
+
+Both are started as a person starts them, in turns, and the CPU time of each process is taken, so that what else the machine does
+meets both alike and a second core helps nobody. The medians are compared.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from enforcer.core.event import Event, FileAttempt, NetAttempt, Process, Who
+from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
+from enforcer.edges.journal import Journal
+from enforcer.edges.segments import sealed, segments_of
+from enforcer.errors import HostError
+
+POLICY = Path(__file__).parents[1] / "policies" / "mcp.yaml"
+ENFORCER = Path(sys.executable).parent / "enforcer"
+JQ = ("jq", "-c", 'select(.event.dataset == "enforcer.attempt")')
+"""Picks what replay judges: all of it."""
+
+JQ_SILENT = ("jq", "-c", 'select(.enforcer.verdict == "allowed")')
+"""Finds nothing, and so need not write."""
+
+LINES = 300_000
+BATCH = 64
+REPEATS = 3
+START = 1_763_431_200_000_000_000
+NAMES = tuple(f"mcp-{n:02}-agent" for n in range(1, 21))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """CPU seconds of each program for one kind of journal, and the most memory that replay took, in MB."""
+
+    kind: str
+    lines: int
+    jq: float
+    silent: float
+    plain: float
+    sealed: float
+    peak: float
+
+
+def measure(lines: int = LINES, repeats: int = REPEATS) -> tuple[Measured, ...]:
+    """Both kinds. Raises ``HostError`` without jq."""
+    with tempfile.TemporaryDirectory() as place:
+        return tuple(_of(kind, make, Path(place) / kind, lines, repeats) for kind, make in KINDS.items())
+
+
+def _of(kind: str, make: Callable[[random.Random], Event], directory: Path, lines: int, repeats: int) -> Measured:
+    whole = _write(directory, make, lines)
+    packed = directory.with_suffix(".sealed")
+    packed.mkdir()
+    for segment in segments_of(directory):
+        with segment.open("rb") as plain, sealed(packed / segment.name).open("wb") as small:
+            zstandard.ZstdCompressor().copy_stream(plain, small)  # what this process holds counts as a child's, too
+    words = (str(ENFORCER), "replay", "--policy", str(POLICY))
+    runs: dict[str, list[tuple[float, float]]] = {"jq": [], "silent": [], "plain": [], "sealed": []}
+    for _ in range(repeats):
+        runs["plain"].append(_cost(*words, str(directory)))
+        runs["sealed"].append(_cost(*words, str(packed)))
+        for name, select in (("jq", JQ), ("silent", JQ_SILENT)):
+            runs[name].append(_cost(*select, *map(str, segments_of(directory))))
+    median = {name: statistics.median(seconds for seconds, _ in found) for name, found in runs.items()}
+    peak = max(megabytes for _, megabytes in runs["plain"])
+    return Measured(kind, whole, **median, peak=peak)
+
+
+def _write(directory: Path, make: Callable[[random.Random], Event], lines: int) -> int:
+    """A journal as an agent writes it: in batches, each chained to the one before."""
+    chance = random.Random(1)  # noqa: S311 -- the same journal each time, no secret
+    with Journal(directory) as journal:
+        for _ in range(lines // BATCH):
+            journal.append([make(chance) for _ in range(BATCH)])
+    return lines // BATCH * BATCH
+
+
+def _cost(*command: str) -> tuple[float, float]:
+    """CPU seconds and peak MB of a program that ends by itself."""
+    try:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 -- our own command
+    except FileNotFoundError as e:
+        raise HostError(f"{command[0]} is missing: install Debian's package of that name") from e
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode not in (0, 1):
+        raise HostError(f"{command[0]} ended with {child.returncode}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def _times() -> Iterator[int]:
+    now = START
+    while True:
+        now += 1_000_003
+        yield now
+
+
+_CLOCK = _times()
+
+
+def _event(chance: random.Random, attempt: FileAttempt | NetAttempt, asked: Access, mechanism: Mechanism) -> Event:
+    name = chance.choice(NAMES)
+    labels = {"com.docker.compose.project": "mcp", "com.docker.compose.service": name, "role": "agent"}
+    pid = chance.randrange(1, 1 << 22)
+    return Event(
+        sequence=0,
+        time_ns=next(_CLOCK),
+        who=Who(f"{NAMES.index(name):064x}", name, "agent:latest", labels, ("mcp-internal",), ("mcp-internal",)),
+        process=Process(pid, pid, 1001, chance.choice(["cat", "python3", "sh", "curl"])),
+        attempt=attempt,
+        asked=asked,
+        granted=Access.NONE,
+        mode=Mode.ENFORCE,
+        verdict=Verdict.DENIED,
+        mechanism=mechanism,
+        hook=Hook.OPEN if isinstance(attempt, FileAttempt) else Hook.CONNECT4,
+        generation=1,
+        policy="ab" * 32,
+        rule=("data.rules[0]",) if isinstance(attempt, FileAttempt) else ("network.rules[0]",),
+    )
+
+
+def _mixed(chance: random.Random) -> Event:
+    """The guide's: others' volumes, and a few addresses outside."""
+    if chance.random() < 0.4:
+        return _event(chance, _outside(f"203.0.113.{chance.randrange(1, 9)}", 443), Access.CONNECT, Mechanism.CGROUP)
+    volume = ObjectId(Kind.VOLUME, f"{chance.choice(NAMES)}-data")
+    path = f"app/cache/{chance.randrange(1 << 20)}.json"
+    return _event(chance, FileAttempt(volume, path, chance.randrange(1 << 40), 8388609), Access.READ, Mechanism.LSM)
+
+
+def _scan(chance: random.Random) -> Event:
+    """A scan: nearly every line another address and port."""
+    to = _outside(
+        f"203.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}", chance.randrange(1, 1 << 16)
+    )
+    return _event(chance, to, Access.CONNECT, Mechanism.CGROUP)
+
+
+def _outside(address: str, port: int) -> NetAttempt:
+    return NetAttempt(address, port, 6, "mcp-internal", external=True)
+
+
+KINDS = {"the guide's mix": _mixed, "a scan": _scan}
