@@ -61,17 +61,17 @@ class NetdevTable:
 
         Raises ``HostError`` where the kernel cannot, ``EdgeError`` if the table is another's.
         """
-        with Kernel() as kernel:
-            if not devices:
+        if not devices:
+            with Kernel() as kernel:
                 return self._remove(kernel)
-            if self.both:
-                try:
-                    return self._make(kernel, {Shut(d, way) for d in devices for way in Way})
-                except HostError:
-                    self._make(kernel, {Shut(d, Way.IN) for d in devices})
-                    self.both = False
-                    return True
-            return self._make(kernel, {Shut(d, Way.IN) for d in devices})
+        if self.both:
+            try:
+                return self._shut_all(devices, tuple(Way))
+            except HostError:
+                self._shut_all(devices, (Way.IN,))
+                self.both = False
+                return True
+        return self._shut_all(devices, (Way.IN,))
 
     def remove(self) -> bool:
         """Remove the table whole; whether there was one of ours: another's stays. Raises ``HostError`` as ``keep`` does."""
@@ -86,6 +86,10 @@ class NetdevTable:
             return False
         kernel.commit([self._gone()])
         return True
+
+    def _shut_all(self, devices: Collection[str], ways: Collection[Way]) -> bool:
+        with Kernel() as kernel:
+            return self._make(kernel, {Shut(device, way) for device in devices for way in ways})
 
     def _make(self, kernel: Kernel, wanted: Collection[Shut]) -> bool:
         """One device more or less is a chain more or less; anything else that is not as it has to be is made anew, whole."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -78,10 +79,10 @@ class Site:
         ipam = IPAMConfig(pool_configs=pools)
         return self.client.networks.create(name, enable_ipv6=True, ipam=ipam, labels=self.engine.labels)
 
-    def start(self, name: str, network: str) -> Container:
-        """A container that sleeps."""
-        options = {"name": name, "network": network, "init": True, "labels": self.engine.labels}
-        made = self.client.containers.create(self.own.images.base, ["sleep", "infinity"], **options)
+    def start(self, name: str, network: str, *command: str, **more: Any) -> Container:
+        """A container that sleeps, or does something else."""
+        options = {"name": name, "network": network, "init": True, "labels": self.engine.labels, **more}
+        made = self.client.containers.create(self.own.images.base, [*(command or ("sleep", "infinity"))], **options)
         made.start()
         made.reload()
         self.agent.await_that(f"{name} to run", lambda: self.agent.runs(name))
