@@ -5,7 +5,6 @@
 #define ENF_RST 0x04
 #define ENF_DISCOVERY 128        /* bytes of a packet of neighbour discovery, with options */
 #define ENF_ACK 0x10
-#define ENF_LEVELS 16            /* of cgroups that are looked at upwards; a container's own is on the second or third */
 
 struct enf_packet {
 	struct enf_flow flow;
@@ -141,53 +140,6 @@ static __always_inline bool enf_began_there(struct __sk_buff *skb, const struct 
 	return true;
 }
 
-/*
- * Whose a socket is whose cgroup is no subject any more. A cgroup that was removed still knows those that it was in, so one that
- * a container made for itself is found to be the container's; and of a container that has ended, whoever holds its sockets now
- * may use them for nothing but what is allowed already. `ended` says that it is so.
- */
-static __always_inline struct enf_subject *enf_owner_once(struct __sk_buff *skb, bool *ended)
-{
-	struct enf_subject *s = 0;
-	u64 cgroup;
-
-	ENF_ROLLED
-	for (int level = 1; level < ENF_LEVELS; level++) {
-		cgroup = bpf_skb_ancestor_cgroup_id(skb, level);
-		if (!cgroup)
-			break;
-		s = subjects.lookup(&cgroup);
-		if (s)
-			break;
-		s = gone.lookup(&cgroup);
-		if (s) {
-			*ended = true;
-			break;
-		}
-	}
-	return s;
-}
-
-/* The subject whose socket sends or gets a packet, or 0 if nothing concerns it on the network. */
-static __always_inline struct enf_subject *enf_owner(struct __sk_buff *skb, u32 generation, struct enf_net_subject *n, bool *ended)
-{
-	u64 cgroup = bpf_skb_cgroup_id(skb);
-	struct enf_subject *s = subjects.lookup(&cgroup);
-
-	if (!s)
-		s = enf_owner_once(skb, ended);
-	if (s && s->state == ENF_ARMED) {
-		/* one that was removed as well stands as a container that nobody has named */
-		*n = enf_stands(generation, *ended && !enf_has_standing(generation, s->id) ? ENF_UNNAMED : s->id);
-		if (n->regime == ENF_FREE)
-			s = 0;
-	} else {
-		s = 0;
-	}
-	asm volatile("" : "+r"(s));  /* see enf_current_subject */
-	return s;
-}
-
 /* Of a container that has ended nothing is an attempt of anybody's: what is known to be allowed is let go, the rest dropped. */
 static __always_inline int enf_let_end(const struct enf_packet *p, struct enf_now now, struct enf_net_subject n)
 {
@@ -198,21 +150,6 @@ static __always_inline int enf_let_end(const struct enf_packet *p, struct enf_no
 		return 1;
 	enf_count_packet(n.home);
 	return 0;
-}
-
-/* Has the agent cut this socket off? Only raw ones are: what they may send, and hear, no address tells. */
-static __always_inline bool enf_is_cut(struct __sk_buff *skb)
-{
-	struct bpf_sock *socket = skb->sk;
-	u64 cookie;
-
-	if (!socket)
-		return false;
-	socket = bpf_sk_fullsock(socket);
-	if (!socket || socket->type != ENF_SOCK_RAW)
-		return false;
-	cookie = bpf_get_socket_cookie(skb);
-	return cut.lookup(&cookie);
 }
 
 /* 255, which is no type, if there is none. */
@@ -295,6 +232,10 @@ int enf_egress(struct __sk_buff *skb)
 		enf_count_packet(n.home);
 		return 0;
 	}
+	if (ended && !enf_loopback(&p.flow.to)) {
+		p.flow.socket = bpf_get_socket_cookie(skb);
+		return enf_let_end(&p, now, n);
+	}
 	if (enf_minds_names(n) && enf_to_resolver(&p.flow.to)) {
 		if (p.flow.protocol == ENF_UDP)
 			return enf_answer_name_query(skb, p.content, s, now.generation, n) != ENF_DENIED;
@@ -306,8 +247,6 @@ int enf_egress(struct __sk_buff *skb)
 	if (n.regime != ENF_QUARANTINED && (enf_by_kernel(skb, n, &p) || enf_of_the_link(skb, now.generation, s->id, n, &p)))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	if (ended)
-		return enf_let_end(&p, now, n);
 	if (enf_answer_packet(skb, s, now, n, &p) != ENF_DENIED)
 		return 1;
 	enf_count_packet(n.home);

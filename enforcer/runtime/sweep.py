@@ -167,19 +167,18 @@ class Sweep:
 
     def _opened(self, flow: Flow, look: Look) -> bool:
         """Is it an attempt of the container's? Kernel and sweep tell each other what only one of them has seen."""
-        key = _key(flow)
-        known = self._maps.row("inbound", key, abi.Inbound)  # a datagram socket: was it written to before it connected?
-        if flow.protocol != TCP:
-            return flow.opened and known is None
-        if (
-            not flow.opened and known is None
-        ):  # of one older than its programs the kernel sees only whether somebody listens
-            endpoint = look.snapshot.image.endpoints.get(
-                EndpointKey(packed(flow.address), look.snapshot.image.generation)
-            )
-            holder = endpoint.subject if endpoint else Reserved.NOBODY
+        image, key = look.snapshot.image, _key(flow)
+        known = self._maps.row("inbound", key, abi.Inbound)
+        if known is None and flow.opened:
+            return True
+        endpoint = image.endpoints.get(EndpointKey(packed(flow.address), image.generation))
+        holder = endpoint.subject if endpoint else Reserved.NOBODY
+        if known is None:  # of one older than its programs the kernel sees only whether somebody listens
             self._maps.put_row("inbound", key, abi.Inbound(epoch=look.snapshot.epoch, holder=holder))
-        return flow.opened
+            return False
+        # a datagram socket may have been written to before it connected: as enf_inbound says (probes/flow.h)
+        others = Reserved.NOBODY not in (holder, known.holder) and holder != known.holder
+        return flow.opened and (flow.protocol == TCP or others)
 
     def _judge(self, flows: Flows, flow: Flow, owner: Owner, look: Look) -> None:
         image, epoch, key = look.snapshot.image, look.snapshot.epoch, _key(flow)

@@ -120,7 +120,9 @@ def sniffer(site: Site) -> Iterator[Container]:
     """A container in the lounge that has had a packet socket since before it was quarantined."""
     made = site.start(NAME, "lounge", "/usr/bin/python3", "-c", HOLDER, volumes=BORROWED)
     try:
-        made.exec_run(["touch", "/go"])  # the agent knows it by now: a container that nobody knows gets no packet socket
+        made.exec_run(
+            ["touch", "/go"]
+        )  # the agent knows it by now: a container that nobody knows gets no packet socket
         site.agent.await_that("the socket", lambda: b"ready" in made.logs())
         yield made
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enforcer import abi
+from enforcer.core.image import State, Subject, Table
 from enforcer.core.model import Hook, Verdict
+from enforcer.core.plan import Delete, Put
 from enforcer.edges.bpf.loader import Source
 from enforcer.edges.bpf.ring import Rings
 from enforcer.runtime.probes import Probes
@@ -66,6 +68,27 @@ def test_a_start_that_dies_in_the_middle_loses_nothing(place: Place, other: Sour
     assert (third.adopted, counted(third)) == (True, 5)
     assert left
     assert place.builds() == [other.build]
+
+
+def test_who_began_and_who_has_ended_is_known_after_a_swap(place: Place, other: Source) -> None:
+    """Whose an address was stays known; under which epoch, only the build that has noted it knows."""
+    first, _ = put_in_force(place)
+    key = bytes(abi.FlowKey(socket=77, port=53, protocol=17))
+    first.maps.put_row("inbound", key, abi.Inbound(epoch=first.maps.config().epoch + 5, holder=SUBJECT))
+    first.maps.apply(Put(Table.CGROUPS, 4242, Subject(SUBJECT, State.ARMED, 4242)))
+    first.maps.apply(Put(Table.CGROUPS, 4243, Subject(SUBJECT, State.ARMED, 4242)))
+    for cgroup in (4242, 4243):
+        first.maps.apply(Delete(Table.CGROUPS, cgroup))
+    place.leave(first)
+    second, _ = put_in_force(place, other)
+    found = second.maps.row("inbound", key, abi.Inbound)
+    assert found
+    assert (found.epoch, found.holder) == (abi.NO_EPOCH, SUBJECT)
+    gone = {int.from_bytes(cgroup, "little") for cgroup in second.maps.keys("gone", 8)}
+    assert gone & {4242, 4243} == {4242}  # a nested one is found by those above it
+    ended = second.maps.row("gone", (4242).to_bytes(8, "little"), abi.Subject)
+    assert ended
+    assert (ended.id, ended.container, ended.state) == (SUBJECT, 4242, State.ARMED)
 
 
 def test_numbers_of_another_state_are_not_taken(place: Place) -> None:

@@ -58,7 +58,9 @@ def require_all_passed(result: Result) -> None:
 
 
 # What depends on the mechanism; test_pins builds the probes two dozen times, which takes minutes here and seconds natively.
-KERNEL = " ".join(f"tests/kernel/test_{part}.py" for part in ("scenarios", "life", "packets", "names", "ways_out"))
+KERNEL = " ".join(
+    f"tests/kernel/test_{part}.py" for part in ("scenarios", "life", "packets", "inbound", "names", "ways_out")
+)
 
 
 WITHOUT_BPF = "lsm=lockdown,capability,landlock,yama"
