@@ -146,7 +146,7 @@ static __always_inline int enf_let_end(const struct enf_packet *p, struct enf_no
 	struct enf_flow_key key = enf_key_of(&p->flow);
 	u32 state = n.regime == ENF_QUARANTINED ? 0 : enf_known(&key, now);
 
-	if (state && state != ENF_FLOW_DENIED)
+	if ((state && state != ENF_FLOW_DENIED) || (n.mode == ENF_MONITOR && n.regime != ENF_QUARANTINED))
 		return 1;
 	enf_count_packet(n.home);
 	return 0;
