@@ -7,14 +7,18 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deploy.demo.process import await_that
 from enforcer import abi
-from enforcer.core.model import Access, Hook, Verdict
+from enforcer.core.address import packed
+from enforcer.core.ids import Reserved
+from enforcer.core.model import Access, Attachment, Container, Hook, Verdict
 from enforcer.edges.bpf.source import Source, probes_directory
+from enforcer.edges.flows import Flows
 from enforcer.runtime.probes import Probes
 from tests.edges.ground import FAR, GRANT_NOTHING, NEAR, OPEN, PATIENCE, SHUT, Ground
 from tests.edges.tenant import REPLY
@@ -74,6 +78,22 @@ def test_an_old_connection_that_is_only_watched_is_counted_once(ground: Held) ->
         assert watched.do("send", 0) == "ok"
         assert other.recv(1) == b"x"
     assert ground.counted("watched") == {(abi.INSIDE, Access.CONNECT, Verdict.OBSERVED, Hook.SWEEP): 1}
+
+
+@pytest.mark.parametrize("holder", [Reserved.NOBODY, Reserved.HOST])
+def test_a_datagram_socket_that_was_written_to_is_judged_once_its_peer_is_another(ground: Held, holder: int) -> None:
+    """It has connected to whoever wrote to it; when the address has gone to another, that is an attempt like any other."""
+    alpha = ground.container("alpha")
+    alpha.do("connect", "udp", FAR, SHUT)
+    other = Container("f" * 64, "other", attachments=(Attachment("ground", (FAR,)),))
+    ground.facts = replace(ground.facts, containers={**ground.facts.containers, other.id: other})
+    ground.load()
+    with Flows(alpha.pid) as flows:
+        [flow] = flows.all()
+    key = abi.FlowKey(socket=flow.cookie, port=flow.port, protocol=flow.protocol)
+    key.address.bytes[:] = packed(flow.address)
+    ground.maps.put_row("inbound", bytes(key), abi.Inbound(epoch=abi.NO_EPOCH, holder=holder))
+    assert ground.sweep.look().found == ({} if holder == Reserved.NOBODY else {Verdict.DENIED: 1})
 
 
 def test_a_raw_socket_from_before_sends_and_hears_no_more(ground: Held) -> None:

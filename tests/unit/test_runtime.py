@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice
 from enforcer.core.ids import Reserved
 from enforcer.core.image import Image, Table, docker_id
 from enforcer.core.model import Attachment, Container, DataObject, Facts, Hook, Inode, Mechanism, Network, Verdict
-from enforcer.core.plan import Delete, Op, Publish, Put
+from enforcer.core.plan import Delete, Op, Publish, Put, Renew
 from enforcer.edges.bpf.ring import Rings
 from enforcer.edges.dockerd import DockerEvent
 from enforcer.errors import AbiError, EdgeError, HostError
@@ -49,18 +49,20 @@ class FakeMaps:
 
     def __init__(self) -> None:
         self.tables: dict[Table, dict[Any, Any]] = {table: {} for table in Table}
-        self.generation, self.fail_at, self.applied = 0, -1, 0
+        self.generation, self.epoch, self.fail_at, self.applied = 0, 0, -1, 0
+        self.watch: Callable[[], None] = lambda: None
         self.added: dict[bytes, int] = {}
         self.kept: dict[int, int] = {}
         self.lost: dict[tuple[int, int], int] = {}
 
     def config(self) -> abi.Config:
         """What is live."""
-        return abi.Config(generation=self.generation)
+        return abi.Config(generation=self.generation, epoch=self.epoch)
 
     def apply(self, op: Op) -> None:
         """One operation."""
         self.applied += 1
+        self.watch()
         if self.applied == self.fail_at:
             raise EdgeError("the kernel refuses")
         match op:
@@ -69,7 +71,9 @@ class FakeMaps:
             case Delete(table, key):
                 self.tables[table].pop(key, None)
             case Publish(generation):
-                self.generation = generation
+                self.generation, self.epoch = generation, self.epoch + 1
+            case Renew():
+                self.epoch += 1
 
     def sweep(self, image: Image) -> int:
         """Keep what the image has; cgroups are the kernel's."""
@@ -110,6 +114,22 @@ def test_load_publishes_a_generation(world: World) -> None:
     assert maps.generation == image.generation == 1
     assert reconcile.load(policy(b"version: 1\nmode: monitor\n"), FACTS).image.generation == 2
     assert {key.generation for key in maps.tables[Table.ROWS]} == {2}
+
+
+def test_what_is_settled_is_what_the_maps_hold(world: World) -> None:
+    """Nothing is while they are written, or after that has failed; it bears the epoch by which the kernel knows it."""
+    reconcile, maps = world
+    seen: list[object] = []
+    maps.watch = lambda: seen.append(reconcile.settled)
+    first = reconcile.load(policy(), FACTS)
+    assert (set(seen), reconcile.settled is first, first.epoch) == ({None}, True, maps.epoch)
+    second = reconcile.update(GROWN)
+    assert (set(seen), reconcile.settled is second, second.epoch) == ({None}, True, maps.epoch)
+    maps.fail_at = maps.applied + 1
+    with pytest.raises(EdgeError):
+        reconcile.update(FACTS)
+    assert (reconcile.settled, reconcile.snapshot is second) == (None, True)
+    assert reconcile.update(FACTS) is reconcile.settled
 
 
 def test_update_changes_only_what_changed(world: World) -> None:
