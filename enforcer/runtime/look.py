@@ -58,9 +58,9 @@ class Look:
 
         ``cut`` says why it cannot be; then it is observed, which is said under ``failure`` unless that is "".
         """
-        self.told.add(told)
         # before it is cut: the process that holds it may end of that
-        made = None if told in self.before else record()
+        made = None if told in self.before or told in self.told else record()
+        self.told.add(told)
         verdict = judged.verdict
         if verdict is Verdict.DENIED and (why := cut()):
             verdict = Verdict.OBSERVED

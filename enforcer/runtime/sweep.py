@@ -173,8 +173,9 @@ class Sweep:
             return True
         endpoint = image.endpoints.get(EndpointKey(packed(flow.address), image.generation))
         holder = endpoint.subject if endpoint else Reserved.NOBODY
-        if known is None:  # of one older than its programs the kernel sees only whether somebody listens
-            self._maps.put_row("inbound", key, abi.Inbound(epoch=look.snapshot.epoch, holder=holder))
+        if known is None:
+            if flow.protocol == TCP:  # of one older than its programs the kernel sees only whether somebody listens
+                self._maps.put_row("inbound", key, abi.Inbound(epoch=look.snapshot.epoch, holder=holder))
             return False
         # a datagram socket may have been written to before it connected: as enf_inbound says (probes/flow.h)
         others = Reserved.NOBODY not in (holder, known.holder) and holder != known.holder

@@ -24,9 +24,6 @@ KNOCK = (
 )
 """A datagram to the service at an address, from one port of another address."""
 
-FLOWS = 131072
-"""As many as map `flows` remembers (probes/maps.h)."""
-
 
 def knock(wire: Wire, version: int = 0) -> None:
     """Have the far end write to the service, always from the same address and port."""
@@ -90,16 +87,6 @@ def test_an_address_that_is_found_to_be_a_containers_stays_answered(wire: Wire) 
         with facts(wire, held(wire, "stranger", FAR[0])):
             wire.allow()
             assert say(server, "x") == "done"
-
-
-def test_a_flood_of_allowed_flows_makes_nobody_forget_who_began(wire: Wire) -> None:
-    """One container fills the memory of flows; another one, which may call nobody, goes on answering."""
-    wire.allow("[1-65535/udp]")
-    with wire.running("beta", "reply", NEAR[0], str(SERVICE)) as server:
-        knock(wire)
-        assert [say(server, "hear"), say(server, "x")] == ["done"] * 2
-        assert wire.do("alpha", "flood", FAR[0], str(FLOWS // (1 << 16) + 1)).code == 0
-        assert say(server, "x") == "done"
 
 
 def test_an_answer_that_was_refused_is_free_once_the_other_side_writes_again(wire: Wire) -> None:
