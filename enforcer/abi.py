@@ -1,17 +1,16 @@
 """``probes/contract.h`` in Python: the bytes of every key, value and record that cross between kernel and agent.
 
 Each class has the C struct's name without ``enf_`` and the same fields in the same order. ``tests/contract`` compiles the
-header and compares sizes, offsets and enum values. Nothing here interprets: decoding is strict, and what does not fit
-raises ``AbiError``.
+header and compares sizes, offsets and enum values. Nothing here interprets.
 """
 
 from __future__ import annotations
 
-import ctypes
 from ctypes import c_char, c_int32, c_uint8, c_uint16, c_uint32, c_uint64
-from typing import Any, TypeVar
 
-from enforcer.errors import AbiError
+from enforcer.layout import Record, S, decode, pack
+
+__all__ = ["Record", "S", "decode", "pack"]
 
 ABI = 6
 DOCKER_ID = 64
@@ -36,13 +35,6 @@ RING_EVENTS, RING_ATTEMPTS = 0, 1  # enum enf_ring
 COUNTED, RECORDED, LOST, PLACE, TAKEN_OVER = 1, 2, 3, 4, 5  # enum enf_account
 SERIES, BATCH, IN_EVENTS, IN_ATTEMPTS, IN_REPEATS = 0, 1, 2, 3, 4  # enum enf_place_of
 FLOW_INBOUND, FLOW_ALLOWED, FLOW_OBSERVED, FLOW_DENIED = 1, 2, 3, 4  # enum enf_flow_state
-
-
-class Record(ctypes.Structure):
-    """The parent of every mirrored struct."""
-
-
-S = TypeVar("S", bound=Record)
 
 
 class Config(Record):
@@ -292,32 +284,3 @@ class Repeat(Record):
     """struct enf_repeat"""
 
     _fields_ = (("more", c_uint64), ("first", CEvent))
-
-
-def pack(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], value: object) -> bytes:
-    """The bytes of a key or value: a plain int, or a NamedTuple whose fields are named as the struct's. Padding is zero."""
-    return bytes(_filled(kind, value))
-
-
-def _filled(kind: Any, value: Any) -> Any:  # noqa: ANN401 -- ctypes types are known at run time only
-    if isinstance(value, int):
-        return kind(value)
-    if isinstance(value, bytes):
-        return kind.from_buffer_copy(value)
-    record = kind()
-    types = {field[0]: field[1] for field in kind._fields_}
-    for name, part in value._asdict().items():
-        if isinstance(part, tuple):
-            array = getattr(record, name)
-            for i, element in enumerate(part):
-                array[i] = _filled(types[name]._type_, element)
-        else:
-            setattr(record, name, part if isinstance(part, int) else _filled(types[name], part))
-    return record
-
-
-def decode(kind: type[S], data: bytes | bytearray | memoryview) -> S:
-    """The record in ``data``. Raises ``AbiError`` unless it has exactly the size of the struct."""
-    if len(data) != ctypes.sizeof(kind):
-        raise AbiError(f"{kind.__name__} has {ctypes.sizeof(kind)} bytes, the kernel gave {len(data)}")
-    return kind.from_buffer_copy(data)

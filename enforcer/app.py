@@ -54,9 +54,7 @@ class Agent:
 
     def __init__(self, settings: Settings, tls: Tls | None = None) -> None:
         if os.geteuid() != 0:
-            raise HostError(
-                "the enforcer needs root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN): run it with sudo"
-            )
+            raise HostError("the enforcer needs root and the capabilities of its unit file: run it with sudo")
         self._settings = settings
         self._files = PolicyFiles(settings)
         self._cgroups = Cgroups()

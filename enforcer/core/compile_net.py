@@ -68,13 +68,13 @@ def compile_net(policy: Policy, facts: Facts, ids: Ids, generation: int) -> NetP
             Table.MEMBERS: _members(facts, ids, generation),
             Table.NAMES: _names(facts, standings, ids, generation),
         },
-        _reasons(facts, standings, ids),
+        _reasons(policy, facts, standings, ids),
         (*standings.warnings, *grants.warnings, *places.warnings),
     )
 
 
-def _reasons(facts: Facts, standings: Standings, ids: Ids) -> dict[ReasonKey, tuple[str, ...]]:
-    foreseen = {c.id for c in facts.containers.values() if c.foreseen}
+def _reasons(policy: Policy, facts: Facts, standings: Standings, ids: Ids) -> dict[ReasonKey, tuple[str, ...]]:
+    foreseen = {c.id for c in facts.containers.values() if c.foreseen} if speaks(policy) else set()
     instead = {**dict.fromkeys(foreseen, (FORESEEN,)), **dict.fromkeys(facts.quarantined, (QUARANTINE,))}
     rules = {c: instead.get(c, s.rules) for c, s in standings.of.items()}
     return {(ids.subject(container), NET): found for container, found in rules.items() if found}

@@ -15,6 +15,7 @@ from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Process,
 from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.core.words import escape, unescape
 from enforcer.edges.ecs import decode, encode, from_ecs, to_ecs
+from enforcer.edges.ecs_templates import Templates
 from enforcer.edges.ecs_writing import line_of
 from enforcer.errors import EdgeError
 
@@ -161,6 +162,15 @@ def moved(attempt, other):
     if isinstance(attempt, NetAttempt) and isinstance(other, NetAttempt):
         return replace(attempt, address=other.address, port=other.port, name=other.name)
     return attempt
+
+
+def test_whatever_marks_a_template_is_made_with_it_writes_the_same():
+    """The marks are random: none may be taken for another one, wherever in a line they come together."""
+    attempts = [NetAttempt(address, 443, 6, external=True) for address in ("203.0.113.10", "2001:db8::1")]
+    for attempt in (SAMPLE.attempt, *attempts):
+        event = replace(SAMPLE, attempt=attempt)
+        wanted = msgspec.json.encode(line_of(event, 7)).decode() + "\n"
+        assert {Templates().write(event, 7) for _ in range(300)} == {wanted}
 
 
 def test_a_container_cannot_write_a_template():
