@@ -83,7 +83,7 @@ class Templates:
             event,
             time_ns=self._time,
             first_ns=event.first_ns and self._first,
-            process=Process(pid, tid, uid, comm),
+            process=Process(pid, tid, uid, event.process.name and comm),
             attempt=marked,
             count=event.count if event.count == 1 else count,
         )
@@ -111,6 +111,7 @@ def _common(event: Event) -> Hashable:
         event.errno,
         event.count == 1,
         event.first_ns == 0,
+        event.process.name == "",
     )
 
 
