@@ -15,15 +15,14 @@ static __always_inline void enf_lose(u32 subject, u32 cause)
 		losses.update(&key, &one);
 }
 
-static __always_inline void enf_count(const struct enf_count_key *key)
+static __always_inline void enf_count(struct enf_count_key *key)
 {
-	struct enf_count_key k = *key;
-	u64 zero = 0, *n = counts.lookup_or_try_init(&k, &zero);
+	u64 zero = 0, *n = counts.lookup_or_try_init(key, &zero);
 
 	if (n)
 		__sync_fetch_and_add(n, 1);
 	else
-		enf_lose(k.subject, ENF_LOST_COUNTS);
+		enf_lose(key->subject, ENF_LOST_COUNTS);
 }
 
 #include "storm.h"

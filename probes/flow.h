@@ -16,10 +16,9 @@ static __always_inline struct enf_flow_key enf_key_of(const struct enf_flow *f)
 }
 
 /* What was refused, or would have been, under this epoch or (epoch 0) under any: enum enf_flow_state, or 0. */
-static __always_inline u32 enf_known_refused(const struct enf_flow_key *key, u32 epoch)
+static __always_inline u32 enf_known_refused(struct enf_flow_key *key, u32 epoch)
 {
-	struct enf_flow_key k = *key;
-	struct enf_flow_value *v = refusals.lookup(&k);
+	struct enf_flow_value *v = refusals.lookup(key);
 
 	return v && (!epoch || v->epoch == epoch) ? v->state : 0;
 }
@@ -33,12 +32,11 @@ static __always_inline u32 enf_holder(const struct enf_address *address, u32 gen
 	return e ? e->subject : ENF_NOBODY;
 }
 
-static __always_inline void enf_note_inbound(const struct enf_flow_key *key, struct enf_now now, u32 holder)
+static __always_inline void enf_note_inbound(struct enf_flow_key *key, struct enf_now now, u32 holder)
 {
-	struct enf_flow_key k = *key;
 	struct enf_inbound v = {.epoch = now.epoch, .holder = holder};
 
-	inbound.update(&k, &v);
+	inbound.update(key, &v);
 }
 
 /*
@@ -46,10 +44,9 @@ static __always_inline void enf_note_inbound(const struct enf_flow_key *key, str
  * that nobody has is no other's: a container writes as soon as it runs, and the agent looks a moment later; and one that has
  * ended is still told so by the kernel.
  */
-static __always_inline bool enf_inbound(const struct enf_flow_key *key, struct enf_now now)
+static __always_inline bool enf_inbound(struct enf_flow_key *key, struct enf_now now)
 {
-	struct enf_flow_key k = *key;
-	struct enf_inbound *v = inbound.lookup(&k);
+	struct enf_inbound *v = inbound.lookup(key);
 	u32 holder;
 
 	if (!v || v->epoch == now.epoch)
@@ -62,10 +59,9 @@ static __always_inline bool enf_inbound(const struct enf_flow_key *key, struct e
 }
 
 /* What is known of a flow: enum enf_flow_state, or 0. */
-static __always_inline u32 enf_known(const struct enf_flow_key *key, struct enf_now now)
+static __always_inline u32 enf_known(struct enf_flow_key *key, struct enf_now now)
 {
-	struct enf_flow_key k = *key;
-	struct enf_flow_value *v = flows.lookup(&k);
+	struct enf_flow_value *v = flows.lookup(key);
 
 	if (v && v->epoch == now.epoch)
 		return v->state;
@@ -78,26 +74,24 @@ static __always_inline u32 enf_known(const struct enf_flow_key *key, struct enf_
  * Has the subject written first, under whichever epoch? What was dropped has reached nobody: what comes after it is no answer,
  * and a server whose answer was refused, because its entry in `inbound` was pushed out, is written to once more.
  */
-static __always_inline bool enf_begun_here(const struct enf_flow_key *key)
+static __always_inline bool enf_begun_here(struct enf_flow_key *key)
 {
-	struct enf_flow_key k = *key;
 
-	return flows.lookup(&k) || enf_known_refused(key, 0) == ENF_FLOW_OBSERVED;
+	return flows.lookup(key) || enf_known_refused(key, 0) == ENF_FLOW_OBSERVED;
 }
 
 /* `before` is what was known as refused: enum enf_flow_state, or 0. */
-static __always_inline void enf_remember(const struct enf_flow_key *key, u32 epoch, u32 state, u32 before)
+static __always_inline void enf_remember(struct enf_flow_key *key, u32 epoch, u32 state, u32 before)
 {
-	struct enf_flow_key k = *key;
 	struct enf_flow_value v = {.epoch = epoch, .state = state};
 
 	if (state != ENF_FLOW_ALLOWED) {
-		refusals.update(&k, &v);
+		refusals.update(key, &v);
 		return;
 	}
-	flows.update(&k, &v);
+	flows.update(key, &v);
 	if (before)
-		refusals.delete(&k);     /* refused once more it is an attempt once more */
+		refusals.delete(key);     /* refused once more it is an attempt once more */
 }
 
 #endif

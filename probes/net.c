@@ -103,17 +103,17 @@ static __always_inline enum enf_verdict enf_judge_flow(const int by_task, const 
 }
 
 /* A flow that is allowed, noted with its first attempt: before it is remembered. An address of the subject's own is not elsewhere. */
-static __always_inline void enf_note_flow(const struct enf_subject *s, u32 generation, u32 home, const struct enf_flow *f)
+static __always_inline void enf_note_flow(const struct enf_subject *s, u32 generation, u32 home, const struct enf_flow *f,
+					  struct enf_flow_key *flow)
 {
 	struct enf_access_key key = {.round = enf_round(), .generation = generation, .subject = s->id, .access = ENF_CONNECT,
 				     .hook = f->hook, .mechanism = ENF_BY_CGROUP, .protocol = f->protocol, .port = f->port,
 				     .address = f->to};
 	struct enf_endpoint_key there = {.address = f->to, .generation = generation};
-	struct enf_flow_key flow = enf_key_of(f);
 	struct enf_count_key place = {.subject = s->id};
 	struct enf_endpoint *e;
 
-	if (!key.round || flows.lookup(&flow))
+	if (!key.round || flows.lookup(flow))
 		return;
 	e = endpoints.lookup(&there);
 	if (e && e->subject == s->id)
@@ -132,12 +132,12 @@ static __always_inline void enf_note_free(const struct enf_subject *s, struct en
 
 	if (!enf_round() || enf_known(&key, now))
 		return;
-	enf_note_flow(s, now.generation, home, f);
+	enf_note_flow(s, now.generation, home, f, &key);
 	enf_remember(&key, now.epoch, ENF_FLOW_ALLOWED, 0);
 }
 
 /* What is known of an attempt by a governed subject. Of a quarantined one's nothing but that it was refused. */
-static __always_inline u32 enf_state_of(const struct enf_flow_key *key, struct enf_now now, struct enf_net_subject n)
+static __always_inline u32 enf_state_of(struct enf_flow_key *key, struct enf_now now, struct enf_net_subject n)
 {
 	return n.regime == ENF_QUARANTINED ? enf_known_refused(key, now.epoch) : enf_known(key, now);
 }
@@ -159,7 +159,7 @@ static __always_inline enum enf_verdict enf_answer_known(const int by_task, cons
 				 before == ENF_FLOW_DENIED ? ENF_DENIED : before == ENF_FLOW_OBSERVED ? ENF_OBSERVED : 0);
 	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
 	if (verdict == ENF_ALLOWED)
-		enf_note_flow(s, now.generation, n.home, f);
+		enf_note_flow(s, now.generation, n.home, f, &key);
 	enf_remember(&key, now.epoch, state, before);
 	return verdict;
 }

@@ -116,11 +116,10 @@ static __always_inline struct enf_flow_key enf_by_port(const struct enf_subject 
 }
 
 /* Is anything known of a flow, under whichever epoch? */
-static __always_inline bool enf_seen(const struct enf_flow_key *key)
+static __always_inline bool enf_seen(struct enf_flow_key *key)
 {
-	struct enf_flow_key k = *key;
 
-	return flows.lookup(&k) || refusals.lookup(&k) || inbound.lookup(&k);
+	return flows.lookup(key) || refusals.lookup(key) || inbound.lookup(key);
 }
 
 /*
