@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator
-from ipaddress import IPv6Address
 from itertools import islice
 
 from enforcer import abi
@@ -22,7 +21,7 @@ from enforcer.core.model import Access, Hook, Mechanism, Mode, Verdict
 from enforcer.edges.bpf.maps import Maps
 from enforcer.errors import EdgeError
 from enforcer.runtime.reconcile import Snapshot
-from enforcer.runtime.records import At, boot_offset_ns, object_of, who_of
+from enforcer.runtime.records import At, address_text, boot_offset_ns, object_of, who_of
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +125,8 @@ def _file(key: abi.AccessKey, snapshot: Snapshot) -> FileAttempt:
 
 
 def _net(key: abi.AccessKey, snapshot: Snapshot) -> NetAttempt:
-    address = IPv6Address(bytes(key.address.bytes))
     return NetAttempt(
-        address=str(address.ipv4_mapped or address),
+        address=address_text(bytes(key.address.bytes)),
         port=key.port,
         protocol=key.protocol,
         network=snapshot.state.network(key.object),

@@ -54,12 +54,13 @@ def path_of(record: Record) -> tuple[str, bool]:
 
 
 def address_of(record: Record) -> str:
-    """The destination as text, IPv4-mapped IPv6 as IPv4."""
-    return _address(record.address)
+    """The destination as text."""
+    return address_text(record.address)
 
 
 @lru_cache(4096)
-def _address(packed: bytes) -> str:
+def address_text(packed: bytes) -> str:
+    """An IPv6 address, or if it stands for an IPv4 one, that."""
     address = IPv6Address(packed)
     return str(address.ipv4_mapped or address)
 

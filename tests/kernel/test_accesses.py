@@ -9,7 +9,7 @@ import pytest
 
 from enforcer import abi
 from enforcer.core.model import Access, Hook, Mechanism, Verdict
-from enforcer.runtime.records import address_of
+from enforcer.runtime.records import address_text
 from tests.kernel.conftest import World
 from tests.kernel.wire import FAR, NEAR, Wire, say
 from tests.scenarios import policy, volume
@@ -43,7 +43,12 @@ class Notes:
             found = ids.object_of(key.object)
             assert found
             return who, found.name, Access(key.access), Hook(key.hook)
-        return who, f"{address_of(key)}:{key.port}/{key.protocol}", Access(key.access), Hook(key.hook)
+        return (
+            who,
+            f"{address_text(bytes(key.address.bytes))}:{key.port}/{key.protocol}",
+            Access(key.access),
+            Hook(key.hook),
+        )
 
 
 @pytest.fixture

@@ -21,12 +21,13 @@ from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, ObjectId, V
 from enforcer.core.replay import replay
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.opened import Opened
+from enforcer.edges.bpf.record import record_of
 from enforcer.edges.ecs import decode, encode
 from enforcer.errors import EdgeError
+from enforcer.runtime.books import books, total
 from enforcer.runtime.queue import ROOM
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import Records
-from enforcer.runtime.report import counts
 from enforcer.runtime.state import State
 from enforcer.runtime.sweep_files import BLIND, BUDGET, FileSweep
 from enforcer.runtime.watching import Watching
@@ -74,7 +75,7 @@ class Ground:
     def __post_init__(self) -> None:
         self.maps = self.world.probes.open_maps()
         self.sweep = FileSweep(self.maps, lambda: self.snapshot, self.world.probes.opened)
-        self.records = Records(lambda _: self.snapshot, self.maps, self.world.cgroups)
+        self.records = Records(lambda _: self.snapshot, self.world.cgroups)
 
     def load(self, text: bytes = POLICY) -> None:
         """Put a policy in force."""
@@ -100,7 +101,7 @@ class Ground:
     def look(self, before: Image | None = None) -> list[Event]:
         """Look once; what was reported, as the journal keeps it."""
         self.sweep.look(before)
-        found = [self.records.event(abi.decode(abi.CEvent, raw), 0) for raw in self.sweep.events.read(ROOM)]
+        found = [self.records.event(record_of(raw), 0) for raw in self.sweep.events.read(ROOM)]
         lines = [decode(encode(event, 1)) for event in found if event]
         return [event for event in lines if isinstance(event, Event)]
 
@@ -339,7 +340,7 @@ def test_many_open_files_take_no_place_from_others(ground: Ground) -> None:
     """Each is counted; records of one container are bounded, and another one's single file is among what is told."""
     place = ground.world.directory / "beta-data" / secrets.token_hex(3)
     place.mkdir()
-    before = counts(ground.maps)
+    before = total(books(ground.maps, {}).values())
     names = [f"many={place}", f"read={ground.file('beta-data')}"]
     ground.holder("alpha", *names)
     ground.holder("alpha", *names[:1])
@@ -347,7 +348,7 @@ def test_many_open_files_take_no_place_from_others(ground: Ground) -> None:
     events = ground.look()
     assert sum(event.who.name == "alpha" for event in events) == BUDGET
     assert sum(event.who.name == "stranger" for event in events) == 1
-    after = counts(ground.maps)
+    after = total(books(ground.maps, {}).values())
     assert after["counted"] - before["counted"] == 2002
     assert after["suppressed"] - before["suppressed"] == 2002 - len(events)
     assert "container alpha still has 2001 files open" in str(ground.sweep.shortcomings())
