@@ -15,6 +15,7 @@ from docker.models.containers import Container
 
 from enforcer.core.event import Event, NetAttempt
 from enforcer.core.model import Mechanism, Verdict
+from tests.e2e.agent import Agent
 from tests.e2e.test_egress_guard import Site, inside, site
 from tests.e2e.world import BORROWED
 
@@ -115,8 +116,20 @@ def said(site: Site, name: str) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module")
+def alone(session_agent: Agent) -> Iterator[None]:
+    """No other agent: it would take containers of another engine for ones that nobody has named, which get no packet socket."""
+    if session_agent.running:
+        session_agent.stop()
+    session_agent.unload()
+    try:
+        yield
+    finally:
+        session_agent.start()
+
+
 @pytest.fixture
-def sniffer(site: Site) -> Iterator[Container]:
+def sniffer(alone: None, site: Site) -> Iterator[Container]:
     """A container in the lounge that has had a packet socket since before it was quarantined."""
     made = site.start(NAME, "lounge", "/usr/bin/python3", "-c", HOLDER, volumes=BORROWED)
     try:
