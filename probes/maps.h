@@ -24,7 +24,8 @@ BPF_F_TABLE("hash", struct enf_name_key, u32, names, 131072, BPF_F_NO_PREALLOC);
 
 /*
  * Flows that were judged. What is refused, and what the other side began, have maps of their own: a storm of the ones must not
- * push out the others. Who pushes out an entry of `inbound` has written first to governed containers from as many ports.
+ * push out the others. Who pushes out an entry of `inbound` has written first to governed containers from as many ports
+ * (to any container while allowed accesses are recorded).
  */
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, flows, 131072);
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, refusals, 16384);

@@ -2,7 +2,8 @@
  * What containers have open already: files that were opened before a container was governed, or under a policy that granted
  * more. The agent reads these iterators as files; what a container may not have is written there, one record each. The
  * kernel's own structures say where a file lies, so nothing is opened, followed or waited for: neither a removed file, a pipe,
- * a filesystem that hangs nor a name hides anything. Nothing is counted here: the agent tells what it has not told before.
+ * a filesystem that hangs nor a name hides anything. What only the kernel holds (in flight over a socket, registered with an
+ * io_uring) is not seen. Nothing is counted here: the agent tells what it has not told before.
  */
 
 #define ENF_VM_EXEC 0x4

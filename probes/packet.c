@@ -258,7 +258,7 @@ int enf_ingress(struct __sk_buff *skb)
 	struct enf_now now = enf_now();
 	struct enf_packet p = {};
 	struct enf_net_subject n = {};
-	struct enf_flow_key key;
+	struct enf_flow_key key, own;
 	struct enf_subject *s;
 	bool ended = false;
 	u32 holder;
@@ -275,8 +275,9 @@ int enf_ingress(struct __sk_buff *skb)
 	if (p.flow.protocol == ENF_TCP && (!(p.flags & ENF_SYN) || p.flags & ENF_ACK))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	key = p.flow.protocol == ENF_TCP ? enf_by_port(s, &p) : enf_key_of(&p.flow);
-	if (enf_inbound(&key, now) || enf_begun_here(&key))
+	own = enf_key_of(&p.flow);   /* of TCP: the connected socket's, if there is one; a listener has begun nothing */
+	key = p.flow.protocol == ENF_TCP ? enf_by_port(s, &p) : own;
+	if (enf_inbound(&key, now) || enf_begun_here(&own))
 		return 1;
 	holder = enf_holder(&key.address, now.generation);
 	if (holder != s->id)         /* what it sends to itself is free: it must not push out what others have begun */

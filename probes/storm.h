@@ -15,6 +15,7 @@
 #define ENF_FREE_PART 4
 #define ENF_RECORD (sizeof(struct enf_event) + 8)    /* with the ring's own header */
 #define ENF_PAGE 4096
+#define ENF_REPEATS 256          /* entries of one subject in a window: `repeats` has room for ten such, for three windows */
 
 static __always_inline u32 enf_window(void)
 {
@@ -109,8 +110,9 @@ static __always_inline void enf_expect_more(struct enf_repeat_key *key, struct e
 {
 	u32 slot = 0;
 	struct enf_repeat *r = blank.lookup(&slot);
+	struct enf_share *share = enf_share_of(key->what.subject, ENF_RING_EVENTS);
 
-	if (!r || repeats.insert(key, r))
+	if (!r || !share || (share->used >= ENF_REPEATS && share->window == key->window) || repeats.insert(key, r))
 		return;              /* another CPU was first, and both are records; or there is no room */
 	r = repeats.lookup(key);
 	if (r)

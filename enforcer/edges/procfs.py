@@ -87,18 +87,18 @@ class Procfs:
             return 0
         return len({line.partition(":")[0].strip() for line in lines} - _EVERYWHERE)
 
-    def sockets(self, pid: int) -> tuple[int, ...]:
-        """The inodes of the sockets that a process holds open; none for one that is gone. One look for each descriptor."""
-        found: list[int] = []
+    def sockets(self, pid: int) -> dict[int, int]:
+        """The sockets that a process holds open: inode → descriptor; none for one that is gone. One look for each descriptor."""
+        found: dict[int, int] = {}
         try:
             with os.scandir(self._root / str(pid) / "fd") as descriptors:
                 for descriptor in descriptors:
                     with suppress(OSError):
                         if match := _SOCKET.fullmatch(os.readlink(descriptor)):
-                            found.append(int(match[1]))
+                            found[int(match[1])] = int(descriptor.name)
         except OSError:
-            return tuple(found)
-        return tuple(found)
+            return found
+        return found
 
     def root(self, pid: int) -> Path:
         """The path under which the host sees the process's root directory."""

@@ -10,7 +10,6 @@ import ctypes
 import errno
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +48,13 @@ class RawSockets:
         # POINTER REFERENCES TYPE PROTOCOL INTERFACE RUNNING MEMORY UID INODE
         return found + [RawSocket(PACKET, 0, int(w[8]), int(w[7])) for w in self._lines(pid, "packet")]
 
-    def cookie(self, pid: int, inode: int) -> int:
+    def cookie(self, pid: int, descriptor: int, inode: int) -> int:
         """The kernel's number of a socket that a process holds, which its programs know too; 0 if it holds it no longer.
 
         Raises ``HostError`` if the process cannot be asked for it.
         """
         try:
-            held = self._taken(pid, inode)
+            held = _taken(pid, descriptor, inode)
         except OSError as e:
             raise HostError(f"{os.strerror(e.errno or 0)} (pidfd_getfd: Linux 5.6, CAP_SYS_PTRACE)") from e
         if held is None:
@@ -74,33 +73,21 @@ class RawSockets:
                 raise ContainerGone(f"process {pid} ended") from e
             raise EdgeError(f"cannot read {self._root}/{pid}/net/{name}: {e.strerror}") from e
 
-    def _taken(self, pid: int, inode: int) -> socket.socket | None:
-        """A descriptor of our own for a process's socket, None if it does not hold it any more. Raises ``OSError``."""
-        for descriptor in self._descriptors(pid, inode):
-            try:
-                process = os.pidfd_open(pid)
-            except ProcessLookupError:
-                return None
-            try:
-                taken = _libc.syscall(_PIDFD_GETFD, process, descriptor, 0)
-            finally:
-                os.close(process)
-            if taken < 0 and ctypes.get_errno() not in (errno.EBADF, errno.ESRCH):
-                raise OSError(ctypes.get_errno(), "pidfd_getfd")
-            if taken >= 0 and os.fstat(taken).st_ino == inode:
-                return socket.socket(fileno=taken)
-            if taken >= 0:
-                os.close(taken)  # the number was given to something else meanwhile
-        return None
 
-    def _descriptors(self, pid: int, inode: int) -> Iterator[int]:
-        place = self._root / str(pid) / "fd"
-        try:
-            for name in os.listdir(place):
-                try:
-                    if os.readlink(place / name) == f"socket:[{inode}]":
-                        yield int(name)
-                except FileNotFoundError:
-                    continue
-        except (FileNotFoundError, ProcessLookupError):
-            return
+def _taken(pid: int, descriptor: int, inode: int) -> socket.socket | None:
+    """A descriptor of our own for a process's socket, None if it does not hold it there any more. Raises ``OSError``."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        taken = _libc.syscall(_PIDFD_GETFD, process, descriptor, 0)
+    finally:
+        os.close(process)
+    if taken < 0 and ctypes.get_errno() not in (errno.EBADF, errno.ESRCH):
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+    if taken >= 0 and os.fstat(taken).st_ino == inode:
+        return socket.socket(fileno=taken)
+    if taken >= 0:
+        os.close(taken)  # the number was given to something else meanwhile
+    return None

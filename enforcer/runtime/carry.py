@@ -34,12 +34,13 @@ def carry(old: Maps, new: Maps) -> int:
         rows[row] += n
     if not new.accounts.get(known):
         try:
-            new.accounts.add({**rows, known: 1})
+            new.accounts.add({known: 1, **rows})
         except EdgeError as e:  # the map is full
             log.error("what an older build has counted cannot be kept: %s", e)
     _keep_inbound(old, new)
     _keep_accesses(old, new)
     _keep_gone(old, new)
+    _keep_cut(old, new)
     return sum(n for row, n in rows.items() if row.kind == abi.COUNTED)
 
 
@@ -71,6 +72,13 @@ def _keep_gone(old: Maps, new: Maps) -> None:
     for key in list(old.keys("gone", ctypes.sizeof(ctypes.c_uint64))):
         if value := old.row("gone", key, abi.Subject):
             new.put_row("gone", key, value)
+
+
+def _keep_cut(old: Maps, new: Maps) -> None:
+    """The raw sockets that the sweep has cut off: one that is in flight just now is not found again."""
+    for key in list(old.keys("cut", ctypes.sizeof(ctypes.c_uint64))):
+        if value := old.row("cut", key, abi.FlowValue):
+            new.put_row("cut", key, value)
 
 
 def _keep_accesses(old: Maps, new: Maps) -> None:

@@ -206,7 +206,9 @@ class Surveyor:
 
     def _act(self, batch: list[Message]) -> None:
         events = [m for m in batch if isinstance(m, DockerEvent)]
-        self._waiting |= {who: e.time_ns for e in events if (who := concerned(e))}
+        for event in events:
+            if who := concerned(event):  # the latest: UTC may be set back between two
+                self._waiting[who] = max(event.time_ns, self._waiting.get(who, 0))
         if self._failures and self._stopped(RETRY_S[min(self._failures, len(RETRY_S)) - 1]):
             return
         try:

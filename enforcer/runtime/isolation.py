@@ -90,7 +90,8 @@ class Cordon:
                 namespace,
                 c.id in self._facts.quarantined,
                 devices.get(c.pid, ()),
-                self._procfs.interfaces(c.pid),
+                # it may have moved one to a namespace of its own making
+                max(self._procfs.interfaces(c.pid), len(c.attachments)),
             )
             for c, namespace in running
             if namespace in concerned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +16,11 @@ from enforcer.errors import EdgeError
 from enforcer.runtime.owners import Owner
 from enforcer.runtime.queue import Queue
 from enforcer.runtime.reconcile import Snapshot
+
+log = logging.getLogger(__name__)
+
+BUDGET = 1024
+"""Records of one container in one look; what is more is counted without one, so that it pushes nobody's out."""
 
 Told = tuple[int, int, int, Verdict]
 """Namespace, the kernel's number of the socket, generation of the policy, verdict: what is reported once."""
@@ -44,6 +50,8 @@ class Look:
     found: Counter[Verdict] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
     reported: int = 0
+    records: Counter[int] = field(default_factory=Counter)
+    """By subject."""
 
     def settle(
         self,
@@ -72,10 +80,6 @@ class Look:
             made.verdict = verdict
         return made
 
-    def result(self, *, whole: bool) -> Swept:
-        """What it has come to."""
-        return Swept(dict(self.found), self.reported, self.failures, whole)
-
 
 def record_of(  # noqa: PLR0913 -- what a socket is, and how it was judged
     generation: int, owner: Owner, judged: NetJudgement, *, inode: int, uid: int, protocol: int
@@ -103,8 +107,9 @@ def record_of(  # noqa: PLR0913 -- what a socket is, and how it was judged
     )
 
 
-def report(record: abi.CEvent, maps: Maps, queue: Queue) -> None:
-    """Count it, and have it recorded; what there is no room for is counted as lost."""
+def report(record: abi.CEvent, maps: Maps, queue: Queue, records: Counter[int]) -> None:
+    """Count it, and have it recorded; what there is no room for is counted as lost. ``records``: how many each subject has had."""
+    records[record.subject] += 1
     key = abi.CountKey(
         subject=record.subject,
         object=record.object,
@@ -114,9 +119,24 @@ def report(record: abi.CEvent, maps: Maps, queue: Queue) -> None:
         verdict=record.verdict,
         hook=Hook.SWEEP,
     )
+    count(key, maps)
+    if records[record.subject] > BUDGET:
+        lose(record.subject, abi.SUPPRESSED_BUDGET, maps)
+    elif not queue.put(record):
+        lose(record.subject, abi.LOST_RING, maps)
+
+
+def count(key: abi.CountKey, maps: Maps) -> None:
+    """Count what the agent has found; where there is no room for it, that."""
     try:
         maps.add_count(key, 1)
-    except EdgeError:
-        maps.add_loss(record.subject, abi.LOST_COUNTS, 1)  # the map is full, as in the kernel
-    if not queue.put(record):
-        maps.add_loss(record.subject, abi.LOST_RING, 1)
+    except EdgeError:  # the map is full, as in the kernel
+        lose(key.subject, abi.LOST_COUNTS, maps)
+
+
+def lose(subject: int, cause: int, maps: Maps) -> None:
+    """Count what was found and is not told."""
+    try:
+        maps.add_loss(subject, cause, 1)
+    except EdgeError as e:
+        log.error("a loss of subject %d cannot be counted: %s", subject, e)

@@ -29,16 +29,16 @@ class Owner:
 
     def holder(self, inode: int) -> tuple[int, str]:
         """The process that holds a socket, and its name; 0 and "" if none does any more."""
-        pid = self.holders.get(inode, 0)
+        pid, _ = self.holders.get(inode, (0, 0))
         try:
             return (pid, psutil.Process(pid).name()) if pid else (0, "")
         except psutil.Error:
             return pid, ""
 
     @cached_property
-    def holders(self) -> dict[int, int]:
-        """The sockets that its processes hold, by inode, and which does: looked at once, when it is asked for."""
-        return {inode: pid for pid in self.pids for inode in self.procfs.sockets(pid)}
+    def holders(self) -> dict[int, tuple[int, int]]:
+        """The sockets that its processes hold, by inode: which does, by which descriptor. Looked at once, when it is asked for."""
+        return {inode: (pid, fd) for pid in self.pids for inode, fd in self.procfs.sockets(pid).items()}
 
 
 class Owners:

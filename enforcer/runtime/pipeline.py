@@ -20,7 +20,7 @@ from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.record import Record, record_of
 from enforcer.edges.bpf.repeats import Repeated
 from enforcer.edges.bpf.ring import Rings
-from enforcer.errors import AbiError
+from enforcer.errors import AbiError, EdgeError
 from enforcer.runtime.ledger import ACCOUNTS, BATCH, Ledger
 from enforcer.runtime.proof import attempt_of
 from enforcer.runtime.recording import BATCH as ACCESSES
@@ -96,10 +96,13 @@ class Pipeline:
             total += read
             if not read:
                 break
-        if self._flushed != (window := _window()):
-            self._flushed = window
-            self._flush(self._ledger, window - SETTLED)
-        self._write_accesses()
+        try:
+            if self._flushed != (window := _window()):
+                self._flushed = window
+                self._flush(self._ledger, window - SETTLED)
+            self._write_accesses()
+        except EdgeError as e:
+            log.error("what was repeated or allowed cannot be read, it waits in the kernel: %s", e)
         return total
 
     def finish(self) -> None:
@@ -123,7 +126,7 @@ class Pipeline:
 
     def _round(self, ledger: Ledger) -> int:
         batch, offset, read = _Batch(), boot_offset_ns(), 0
-        for raw in chain(ledger.rings.events.read(BATCH), ledger.rings.attempts.read(ATTEMPTS)):
+        for raw in chain(ledger.rings.attempts.read(ATTEMPTS), ledger.rings.events.read(BATCH)):
             read += 1
             self._take(record_of(raw), offset, batch)
             if len(batch.account) >= ACCOUNTS:

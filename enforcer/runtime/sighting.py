@@ -23,6 +23,7 @@ from enforcer.edges.cgroup import Cgroups
 from enforcer.edges.refused import Found, candidates
 from enforcer.errors import EdgeError, EnforcerError
 from enforcer.runtime.lineage import CONTAINER
+from enforcer.runtime.look import count, lose
 from enforcer.runtime.queue import Queue
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import boot_offset_ns
@@ -110,12 +111,9 @@ class Sightings:
         record.object, record.granted, record.mode = judged.object, judged.granted, judged.mode
         record.mechanism, record.verdict = Mechanism.AUDIT, Verdict.OBSERVED
         sight.describe(record, judged.object)
-        try:
-            self._maps.add_count(key, 1)
-        except EdgeError:
-            self._maps.add_loss(sight.subject, abi.LOST_COUNTS, 1)  # the map is full, as in the kernel
+        count(key, self._maps)
         if not self.events.put(record):
-            self._maps.add_loss(sight.subject, abi.LOST_RING, 1)
+            lose(sight.subject, abi.LOST_RING, self._maps)
 
     def _attempted(self, sight: _Sight, asked: Access) -> None:
         """An open that a read-only mount or a file's own mode refused: the reader of records judges it, as the kernel's."""

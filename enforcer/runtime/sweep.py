@@ -139,7 +139,7 @@ class Sweep:
 
     def _stands(self, look: Look) -> bool:
         """Do the maps hold what is looked by? It is asked after each listing: what was listed has been judged by that, too."""
-        return self._settled() is look.snapshot
+        return self._judged_by() == (look.snapshot.image.generation, look.snapshot.epoch)
 
     def _look_at(self, pids: Iterable[int], owners: Owners, look: Look) -> None:
         for pid in pids:
@@ -159,17 +159,24 @@ class Sweep:
                 return
             for flow in listed:
                 owner = owners.of(flow)
-                if owner and self._opened(flow, look) and look.judging:
-                    self._judge(flows, flow, owner, look)
+                if owner and self._opened(flow, look):
+                    self._judge(flows, flow, owner, look) if look.judging else self._note(flow)
         if look.judging:
             for record in self._sockets.look(pid, owners, look, self._stands):
-                report(record, self._maps, self.events)
+                report(record, self._maps, self.events, look.records)
+
+    def _note(self, flow: Flow) -> None:
+        """Tell the programs that this side began, under no epoch: it is judged, and an answer to it is no beginning."""
+        if not self._maps.row("flows", key := _key(flow), abi.FlowValue):
+            self._maps.put_row("flows", key, abi.FlowValue(epoch=abi.NO_EPOCH, state=abi.FLOW_ALLOWED))
 
     def _opened(self, flow: Flow, look: Look) -> bool:
         """Is it an attempt of the container's? Kernel and sweep tell each other what only one of them has seen."""
         image, key = look.snapshot.image, _key(flow)
         known = self._maps.row("inbound", key, abi.Inbound)
-        if known is None and flow.opened:
+        # what the kernel saw begin here did, whatever TCP counts: a segment that the egress hook dropped counts as sent
+        opened = flow.opened or (flow.protocol == TCP and self._maps.row("flows", key, abi.FlowValue) is not None)
+        if known is None and opened:
             return True
         endpoint = image.endpoints.get(EndpointKey(packed(flow.address), image.generation))
         holder = endpoint.subject if endpoint else Reserved.NOBODY
@@ -179,7 +186,7 @@ class Sweep:
             return False
         # a datagram socket may have been written to before it connected: as enf_inbound says (probes/flow.h)
         others = Reserved.NOBODY not in (holder, known.holder) and holder != known.holder
-        return flow.opened and (flow.protocol == TCP or others)
+        return opened and (flow.protocol == TCP or others)
 
     def _judge(self, flows: Flows, flow: Flow, owner: Owner, look: Look) -> None:
         image, epoch, key = look.snapshot.image, look.snapshot.epoch, _key(flow)
@@ -189,6 +196,8 @@ class Sweep:
         # so that the kernel counts it no second time when it sends, were it only the reset; and knows that it was begun here
         self._maps.put_row("refusals", key, abi.FlowValue(epoch=epoch, state=_STATES[judged.verdict]))
         self._maps.put_row("flows", key, abi.FlowValue(epoch=abi.NO_EPOCH, state=abi.FLOW_ALLOWED))
+        if flow.protocol == TCP:
+            self._maps.forget("inbound", key)
         record = look.settle(
             (flows.namespace, flow.cookie, image.generation, judged.verdict),
             judged,
@@ -197,7 +206,7 @@ class Sweep:
             failure=f"a connection of {owner.container.name} older than the policy is not cut",
         )
         if record:
-            report(record, self._maps, self.events)
+            report(record, self._maps, self.events, look.records)
 
 
 def _key(flow: Flow) -> bytes:

@@ -28,6 +28,7 @@ from enforcer.core.words import access_words, escape
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.opened import Opened
 from enforcer.errors import EdgeError
+from enforcer.runtime.look import BUDGET, count, lose
 from enforcer.runtime.queue import Queue
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import UNNAMED, object_of
@@ -44,9 +45,6 @@ PAUSE_S = 0.25
 SHARE = 20
 """Looks are at least so far apart, and so many times what the last one took of a processor: a host with a hundred thousand open
 files on which containers come and go costs a twentieth of one."""
-
-BUDGET = 1024
-"""Records of one container in one look; what is more is counted without one, so that it pushes nobody's out."""
 
 BLIND = "files that were open already are not looked at"
 
@@ -158,14 +156,11 @@ class FileSweep:
             verdict=Verdict.OBSERVED,
             hook=Hook.SWEEP,
         )
-        try:
-            self._maps.add_count(key, 1)
-        except EdgeError:
-            self._maps.add_loss(event.subject, abi.LOST_COUNTS, 1)  # the map is full, as in the kernel
+        count(key, self._maps)
         if look.reported[event.subject] > BUDGET:
-            self._maps.add_loss(event.subject, abi.SUPPRESSED_BUDGET, 1)
+            lose(event.subject, abi.SUPPRESSED_BUDGET, self._maps)
         elif not self.events.put(_complete(event, judged)):
-            self._maps.add_loss(event.subject, abi.LOST_RING, 1)
+            lose(event.subject, abi.LOST_RING, self._maps)
 
 
 @dataclass

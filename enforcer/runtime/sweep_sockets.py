@@ -22,6 +22,8 @@ from enforcer.runtime.owners import Owner, Owners
 
 NO_END = "the kernel ends no packet socket: restart the container, or quarantine it"
 
+CROWDED = "there are more than are remembered: restart the container, or quarantine it"
+
 PEERS = {"raw": Reserved.RAW_SOCKET, "packet": Reserved.PACKET_SOCKET}
 
 
@@ -30,6 +32,7 @@ class SocketSweep:
 
     def __init__(self, maps: Maps) -> None:
         self._maps, self._sockets, self._procfs = maps, RawSockets(), Procfs()
+        self._cookies: dict[bytes, str] = {}  # what was cut in this look, and whose it is
 
     def look(self, pid: int, owners: Owners, look: Look, stands: Callable[[Look], bool]) -> Iterator[abi.CEvent]:
         """Judge what is in the namespace of a process, and cut what the policy does not allow; the records to report.
@@ -39,9 +42,13 @@ class SocketSweep:
         found = [(s, owner) for s in self._sockets.all(pid) if (owner := owners.holding(s.inode))]
         if found and stands(look):
             namespace = self._procfs.network(pid)
+            self._cookies = {}
             for socket, owner in found:
                 if record := self._judge(socket, owner, namespace, look):
                     yield record
+            for key, name in self._cookies.items():  # those that came after may have pushed out those before
+                if not self._maps.row("cut", key, abi.FlowValue):
+                    look.failures[f"raw sockets that {name} had before the policy are not all cut off"] = CROWDED
 
     def _judge(self, socket: RawSocket, owner: Owner, namespace: int, look: Look) -> abi.CEvent | None:
         image = look.snapshot.image
@@ -65,7 +72,7 @@ class SocketSweep:
         if socket.kind != RAW:
             return NO_END
         try:
-            cookie = self._sockets.cookie(owner.holders[socket.inode], socket.inode)
+            cookie = self._sockets.cookie(*owner.holders[socket.inode], socket.inode)
         except HostError as e:
             return str(e)
         key = cookie.to_bytes(8, "little")
@@ -73,6 +80,8 @@ class SocketSweep:
             self._maps.put_row("cut", key, abi.FlowValue(state=abi.FLOW_DENIED))
         if cookie and not self._maps.row("cut", key, abi.FlowValue):
             return "no program of ours holds packets on this host"
+        if cookie:
+            self._cookies[key] = owner.container.name
         return ""
 
 

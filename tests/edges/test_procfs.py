@@ -71,7 +71,7 @@ def test_sockets_are_told_by_their_inodes():
     """What a process holds open, by the number that the kernel lists a socket with; a file is none."""
     with socket.socket() as held, open("/proc/self/stat") as file:
         found = Procfs().sockets(os.getpid())
-        assert os.fstat(held.fileno()).st_ino in found
+        assert found[os.fstat(held.fileno()).st_ino] == held.fileno()
         assert os.fstat(file.fileno()).st_ino not in found
 
 
@@ -82,4 +82,4 @@ def test_a_process_is_in_a_network_namespace():
 
 def test_a_process_that_is_gone_holds_nothing_and_is_nowhere(tmp_path):
     """It ended while it was being looked at."""
-    assert (Procfs(tmp_path).sockets(7), Procfs(tmp_path).network(7)) == ((), 0)
+    assert (Procfs(tmp_path).sockets(7), Procfs(tmp_path).network(7)) == ({}, 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from enforcer.edges.procfs import Procfs
 from enforcer.edges.rawsockets import PACKET, RAW, RawSocket, RawSockets
 from enforcer.errors import ContainerGone, EdgeError, HostError
 
@@ -37,12 +38,13 @@ def test_each_is_found_and_its_number_told() -> None:
             RawSocket(RAW, 58, inodes[1], os.getuid()),
             RawSocket(PACKET, 0, inodes[2], os.getuid()),
         ]
-        assert tuple(sockets.cookie(holder.pid, inode) for inode in inodes) == cookies
-        assert sockets.cookie(holder.pid, 1) == 0
+        held = Procfs().sockets(holder.pid)
+        assert tuple(sockets.cookie(holder.pid, held[inode], inode) for inode in inodes) == cookies
+        assert [sockets.cookie(holder.pid, *at) for at in ((held[inodes[0]], inodes[1]), (99, inodes[0]))] == [0, 0]
         holder.communicate()
     with pytest.raises(ContainerGone):
         sockets.all(holder.pid)
-    assert sockets.cookie(holder.pid, inodes[0]) == 0
+    assert sockets.cookie(holder.pid, held[inodes[0]], inodes[0]) == 0
 
 
 def test_a_kernel_without_a_table_has_no_such_sockets(tmp_path: Path) -> None:
@@ -59,4 +61,4 @@ def test_a_process_that_cannot_be_asked_is_said(monkeypatch: pytest.MonkeyPatch)
     with socket.socket() as made:
         monkeypatch.setattr("enforcer.edges.rawsockets._PIDFD_GETFD", 100_000)  # no such system call
         with pytest.raises(HostError, match="CAP_SYS_PTRACE"):
-            RawSockets().cookie(os.getpid(), os.fstat(made.fileno()).st_ino)
+            RawSockets().cookie(os.getpid(), made.fileno(), os.fstat(made.fileno()).st_ino)

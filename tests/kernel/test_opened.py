@@ -25,11 +25,12 @@ from enforcer.edges.bpf.record import record_of
 from enforcer.edges.ecs import decode, encode
 from enforcer.errors import EdgeError
 from enforcer.runtime.books import books, total
+from enforcer.runtime.look import BUDGET
 from enforcer.runtime.queue import ROOM
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import Records
 from enforcer.runtime.state import State
-from enforcer.runtime.sweep_files import BLIND, BUDGET, FileSweep
+from enforcer.runtime.sweep_files import BLIND, FileSweep
 from enforcer.runtime.watching import Watching
 from tests.kernel.conftest import World
 from tests.scenarios import POLICY, policy, volume

@@ -80,6 +80,31 @@ def test_an_old_connection_that_is_only_watched_is_counted_once(ground: Held) ->
     assert ground.counted("watched") == {(abi.INSIDE, Access.CONNECT, Verdict.OBSERVED, Hook.SWEEP): 1}
 
 
+def test_what_began_here_is_cut_whatever_tcp_counts(ground: Held) -> None:
+    """A byte that the egress hook has dropped counts as sent, as if the other side had begun; the kernel's programs know better."""
+    alpha = ground.container("alpha")
+    ground.load()
+    ground.hold()
+    alpha.do("connect", "tcp", FAR, OPEN)
+    ground.accepted(port=OPEN)
+    ground.load(GRANT_NOTHING)
+    assert alpha.do("send", 0) == "ok"
+    await_that("the refusal", lambda: bool(ground.counted("alpha")))
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
+    assert alpha.do("send", 0) == "ECONNABORTED"
+
+
+def test_an_answer_to_an_old_datagram_socket_is_no_beginning(ground: Held) -> None:
+    """It had connected before the programs were there: they are told, and what comes for it makes it nobody's answer."""
+    alpha = ground.container("alpha")
+    port = int(alpha.do("connect", "udp", FAR, SHUT))
+    ground.load()
+    ground.sweep.acquaint()
+    ground.hold()
+    ground.listeners[socket.SOCK_DGRAM, FAR, SHUT].sendto(b"x", (NEAR, port))
+    assert ground.sweep.look().found == {Verdict.DENIED: 1}
+
+
 @pytest.mark.parametrize("holder", [Reserved.NOBODY, Reserved.HOST])
 def test_a_datagram_socket_that_was_written_to_is_judged_once_its_peer_is_another(ground: Held, holder: int) -> None:
     """It has connected to whoever wrote to it; when the address has gone to another, that is an attempt like any other."""

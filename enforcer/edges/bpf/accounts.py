@@ -62,11 +62,14 @@ class Accounts:
         return int.from_bytes(value, "little") if value else 0
 
     def add(self, changes: Mapping[Account, int], place: Place | None = None) -> None:
-        """Add to these rows and, with a ``place``, have come so far: all in one, or nothing. Raises ``EdgeError``."""
+        """Add to these rows and, with a ``place``, have come so far, in one system call.
+
+        Raises ``EdgeError`` if the map is full; then the place and some of the rows are there.
+        """
         with self._adding:
-            rows = {account: self.get(account) + n for account, n in changes.items()}
-            if place:
-                rows |= {Account(abi.PLACE, which): n for which, n in enumerate(place)}
+            # a map that is full takes what comes before the row that it refuses: the place first, so that nothing is added twice
+            rows = {Account(abi.PLACE, which): n for which, n in enumerate(place)} if place else {}
+            rows |= {account: self.get(account) + n for account, n in changes.items()}
             if rows:
                 self._libbpf.put_all(self._fd, {_KEY.pack(*account): _VALUE.pack(n) for account, n in rows.items()})
 

@@ -226,7 +226,10 @@ class Libbpf:
                 yield bytes(found[0][n * key_size :][:key_size]), bytes(found[1][n * value_size :][:value_size])
 
     def put_all(self, fd: int, rows: Mapping[bytes, bytes]) -> None:
-        """Write rows, new or not, in one call, which no signal interrupts: who is killed has written all of them or none."""
+        """Write rows, new or not, in one call, which no signal interrupts: who is killed has written all of them or none.
+
+        Raises ``EdgeError`` at the first row that the kernel refuses; those before it are written.
+        """
         count = ctypes.c_uint32(len(rows))
         self._call("bpf_map_update_batch", fd, b"".join(rows), b"".join(rows.values()), ctypes.byref(count), None)
 
