@@ -31,7 +31,7 @@ def replayed(agent: Agent, since: int, status: int = 0) -> dict[str, Any]:
 def attempts(agent: Agent, world: World, containers: Containers) -> None:
     """Files, names of files, mounts, sockets, connections, datagrams, packets, names, and who is cut off."""
     for who in ("alpha", "beta", "stranger", "watched"):
-        for deed in ("read", "write", "update", "list", "unlink"):
+        for deed in ("read", "write", "update", "list"):
             world.do(who, deed, "/beta-data/f" if who != "beta" else "/alpha-config/f")
         for deed in ("tcp", "udp", "sendto"):
             world.do(who, deed, "203.0.113.200", "443")
