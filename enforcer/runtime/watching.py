@@ -129,6 +129,9 @@ class Tables(Maps):
         """None is noted."""
         return iter(())
 
+    def forget(self, name: str, key: bytes) -> None:
+        """The same."""
+
     def packets(self) -> dict[int, int]:
         """None is stopped."""
         return {}
