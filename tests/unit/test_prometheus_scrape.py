@@ -1,0 +1,150 @@
+"""What the shipped configuration makes Prometheus scrape: the agent, and the containers that Docker tells of."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from enforcer import settings
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yml"
+JOBS = {job["job_name"]: job for job in yaml.safe_load(SHIPPED.read_text())["scrape_configs"]}
+
+GUIDE = """
+relabel_configs:
+  - source_labels: [__address__]
+    target_label: instance
+  - source_labels: [__meta_docker_container_label_mcp_id]
+    target_label: mcp_id
+"""
+"""The guide's "Prometheus Metrics"."""
+
+NETWORKS = ("mcp-internal", "world_mcp-internal", "public", "not-mcp-internal")
+
+
+def container(name, *networks, port=8081, **labels):
+    """One line of Docker's GET /containers/json, as far as it is read."""
+    ids = {network: {"NetworkID": network, "IPAddress": f"172.21.{n}.9"} for n, network in enumerate(networks)}
+    published = ("127.0.0.1", "::1") if port else ()
+    ports = [{"IP": ip, "PrivatePort": port, "PublicPort": port, "Type": "tcp"} for ip in published]
+    return {
+        "Id": f"id-{name}",
+        "Names": [f"/{name}"],
+        "Labels": labels,
+        "Ports": ports,
+        "HostConfig": {"NetworkMode": networks[0]},
+        "NetworkSettings": {"Networks": ids},
+    }
+
+
+LABEL = {"mcp.id": "01-selector"}
+RUNNING = [
+    container("mcp-01-selector", "mcp-internal", **LABEL),
+    container("workstation", "public", "mcp-internal", port=3000, **{"mcp.id": "gateway"}),
+    container("composed", "world_mcp-internal", port=8090, **{"mcp.id": "composed"}),
+    container("elsewhere", "not-mcp-internal", **{"mcp.id": "elsewhere"}),
+    container("silent", "mcp-internal", port=0, **{"mcp.id": "silent"}),
+]
+
+
+class Engine(BaseHTTPRequestHandler):
+    """Answers what Prometheus asks of Docker."""
+
+    asked: list[str] = []  # noqa: RUF012 -- the class is made anew for each test
+
+    def do_GET(self):
+        """The containers and the networks."""
+        self.asked.append(self.path)
+        path = urlsplit(self.path).path
+        if path.endswith("/containers/json"):
+            self.answer(RUNNING)
+        elif path.endswith("/networks"):
+            self.answer([{"Id": n, "Name": n, "Scope": "local", "Internal": True, "Labels": {}} for n in NETWORKS])
+        else:
+            self.answer("OK")
+
+    def do_HEAD(self):
+        """Whether there is an engine at all."""
+        self.answer("")
+
+    def answer(self, content):
+        """As JSON."""
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Api-Version", "1.41")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def address_string(self):
+        """A unix socket has no address to log."""
+        return "unix"
+
+    def log_message(self, *_words):
+        """Nothing on the terminal."""
+
+
+@pytest.fixture
+def found(tmp_path):
+    """What `promtool check service-discovery` finds for the containers' job with an engine of ours, and what that was asked."""
+    config = yaml.safe_load(SHIPPED.read_text())
+    [job] = [job for job in config["scrape_configs"] if job["job_name"] == "mcp-containers"]
+    socket = tmp_path / "docker.sock"
+    job["docker_sd_configs"][0]["host"] = f"unix://{socket}"
+    del config["rule_files"]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    engine = type("Engine", (Engine,), {"asked": []})
+    with socketserver.ThreadingUnixStreamServer(str(socket), engine) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        argv = ["promtool", "check", "service-discovery", "--timeout=5s", "prometheus.yml", "mcp-containers"]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        server.shutdown()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [target["labels"] for target in json.loads(done.stdout) if target.get("labels")], engine.asked
+
+
+def test_each_container_is_one_target_with_the_guides_labels(found):
+    """One with two networks and one that publishes its port on two families too; none where nobody says that something listens."""
+    targets, _ = found
+    distinct = {(t["mcp_id"], t["instance"], t["__address__"]) for t in targets}
+    assert distinct == {
+        ("01-selector", "172.21.0.9:8081", "172.21.0.9:8081"),
+        ("gateway", "172.21.1.9:3000", "172.21.1.9:3000"),
+        ("composed", "172.21.0.9:8090", "172.21.0.9:8090"),
+    }
+    assert {tuple(sorted((k, v) for k, v in t.items() if not k.startswith("__"))) for t in targets} == {
+        (("instance", instance), ("job", "mcp-containers"), ("mcp_id", mcp_id)) for mcp_id, instance, _ in distinct
+    }
+
+
+def test_docker_is_asked_for_nothing_but_labelled_containers_and_networks(found):
+    """So that a proxy before its socket can refuse all else."""
+    _, asked = found
+    paths = {urlsplit(path).path.rpartition("/v1.")[2].partition("/")[2] for path in asked if "/_ping" not in path}
+    assert paths == {"containers/json", "networks"}
+    [filters] = {parse_qs(urlsplit(path).query)["filters"][0] for path in asked if "containers/json" in path}
+    assert json.loads(filters) == {"label": {"mcp.id": True}}
+
+
+def test_the_guides_relabelling_is_shipped_word_for_word():
+    """Its two rules first, then ours, which only leave targets out."""
+    rules = JOBS["mcp-containers"]["relabel_configs"]
+    guides = yaml.safe_load(GUIDE)["relabel_configs"]
+    assert rules[: len(guides)] == guides
+    assert {rule["action"] for rule in rules[len(guides) :]} == {"keep"}
+
+
+def test_the_agent_is_scraped_where_it_listens():
+    """Its own default address, by the job that the alerts name."""
+    assert JOBS["enforcer"]["static_configs"] == [{"targets": [settings.Settings().listen]}]
