@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socketserver
 import subprocess
 import threading
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from enforcer import settings
+from tests.unit.promql import exported
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yml"
 JOBS = {job["job_name"]: job for job in yaml.safe_load(SHIPPED.read_text())["scrape_configs"]}
@@ -143,6 +145,27 @@ def test_the_guides_relabelling_is_shipped_word_for_word():
     guides = yaml.safe_load(GUIDE)["relabel_configs"]
     assert rules[: len(guides)] == guides
     assert {rule["action"] for rule in rules[len(guides) :]} == {"keep"}
+
+
+def test_no_container_speaks_for_the_enforcer():
+    """A compromised one could make false alarms: whatever the agent exports or the rules record is taken from the agent alone."""
+    job = JOBS["mcp-containers"]
+    [rule] = job["metric_relabel_configs"]
+    assert (rule["action"], rule["source_labels"]) == ("drop", ["__name__"])
+    rules = yaml.safe_load(SHIPPED.with_name("rules.yml").read_text())["groups"]
+    recorded = {rule["record"] for group in rules for rule in group["rules"] if "record" in rule}
+    ours = (exported().keys() - {"up"}) | recorded | {"ALERTS"}
+    assert {name for name in ours if not re.fullmatch(rule["regex"], name)} == set()
+    own = {"mcp_requests_total", "http_requests_total", "process_cpu_seconds_total"}
+    assert {name for name in own if re.fullmatch(rule["regex"], name)} == set()
+    assert not job.get("honor_labels")
+
+
+def test_no_container_sends_prometheus_elsewhere_or_fills_it():
+    """A redirect would make it ask what it can reach and the container cannot; what is too much is refused whole."""
+    job = JOBS["mcp-containers"]
+    assert job["follow_redirects"] is False
+    assert all(job[limit] for limit in ("sample_limit", "label_limit", "body_size_limit"))
 
 
 def test_the_agent_is_scraped_where_it_listens():
