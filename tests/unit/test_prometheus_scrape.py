@@ -7,7 +7,11 @@ import re
 import socketserver
 import subprocess
 import threading
-from http.server import BaseHTTPRequestHandler
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,13 +65,14 @@ class Engine(BaseHTTPRequestHandler):
     """Answers what Prometheus asks of Docker."""
 
     asked: list[str] = []  # noqa: RUF012 -- the class is made anew for each test
+    running = RUNNING
 
     def do_GET(self):
         """The containers and the networks."""
         self.asked.append(self.path)
         path = urlsplit(self.path).path
         if path.endswith("/containers/json"):
-            self.answer(RUNNING)
+            self.answer(self.running)
         elif path.endswith("/networks"):
             self.answer([{"Id": n, "Name": n, "Scope": "local", "Internal": True, "Labels": {}} for n in NETWORKS])
         else:
@@ -96,24 +101,38 @@ class Engine(BaseHTTPRequestHandler):
         """Nothing on the terminal."""
 
 
-@pytest.fixture
-def found(tmp_path):
-    """What `promtool check service-discovery` finds for the containers' job with an engine of ours, and what that was asked."""
+def configured(directory, interval="15s"):
+    """The shipped configuration in a directory, with the containers' job asking an engine there."""
     config = yaml.safe_load(SHIPPED.read_text())
     [job] = [job for job in config["scrape_configs"] if job["job_name"] == "mcp-containers"]
-    socket = tmp_path / "docker.sock"
-    job["docker_sd_configs"][0]["host"] = f"unix://{socket}"
+    job["docker_sd_configs"][0]["host"] = f"unix://{directory / 'docker.sock'}"
+    config["scrape_configs"] = [job]
+    config["global"] = {"scrape_interval": interval}
     del config["rule_files"]
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-    engine = type("Engine", (Engine,), {"asked": []})
-    with socketserver.ThreadingUnixStreamServer(str(socket), engine) as server:
+    (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+
+
+@contextmanager
+def engine_with(directory, running):
+    """An engine that tells of these containers; what it was asked."""
+    engine = type("Engine", (Engine,), {"asked": [], "running": running})
+    with socketserver.ThreadingUnixStreamServer(str(directory / "docker.sock"), engine) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        argv = ["promtool", "check", "service-discovery", "--timeout=5s", "prometheus.yml", "mcp-containers"]
-        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        yield engine.asked
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What `promtool check service-discovery` finds for the containers' job with an engine of ours, and what that was asked."""
+    directory = tmp_path_factory.mktemp("discovery")
+    configured(directory)
+    with engine_with(directory, RUNNING) as asked:
+        argv = ["promtool", "check", "service-discovery", "--timeout=3s", "prometheus.yml", "mcp-containers"]
+        done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [target["labels"] for target in json.loads(done.stdout) if target.get("labels")], engine.asked
+    return [target["labels"] for target in json.loads(done.stdout) if target.get("labels")], asked
 
 
 def test_each_container_is_one_target_with_the_guides_labels(found):
@@ -159,6 +178,64 @@ def test_no_container_speaks_for_the_enforcer():
     own = {"mcp_requests_total", "http_requests_total", "process_cpu_seconds_total"}
     assert {name for name in own if re.fullmatch(rule["regex"], name)} == set()
     assert not job.get("honor_labels")
+
+
+class Compromised(BaseHTTPRequestHandler):
+    """A container's metrics: one of its own, one that would be the enforcer's, and labels that are Prometheus's."""
+
+    TEXT = b"""mine_total{job="enforcer",instance="forged",mcp_id="another"} 1
+mcp_data_access_violations_total{container="innocent",object="x",access="read",action="denied"} 1
+enforcer_selftest_success 0
+"""
+
+    def do_GET(self):
+        """Whatever is asked."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(self.TEXT)
+
+    def log_message(self, *_words):
+        """Nothing on the terminal."""
+
+
+def scraped(directory, port):
+    """Every series of the containers' job in a real Prometheus, once it has scraped; none after half a minute."""
+    configured(directory, interval="1s")
+    options = ("--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.path=data")
+    log = (directory / "prometheus.log").open("w")
+    with log, subprocess.Popen(["prometheus", *options], cwd=directory, stdout=log, stderr=log) as server:
+        try:
+            end = time.monotonic() + 30
+            while time.monotonic() < end and server.poll() is None:
+                with suppress(urllib.error.URLError):
+                    address = f"http://127.0.0.1:{port}/api/v1/series?match[]={{job=~'.%2B'}}"
+                    with urllib.request.urlopen(address, timeout=5) as answer:
+                        series = json.load(answer)["data"]
+                    if series:
+                        return series
+                time.sleep(0.1)
+        finally:
+            server.terminate()
+    return []
+
+
+def test_a_real_prometheus_takes_only_what_is_the_containers_own(tmp_path):
+    """Found through Docker's answers, scraped, and put under the labels that Docker told, whatever the container writes."""
+    with HTTPServer(("127.0.0.1", 0), Compromised) as target, HTTPServer(("127.0.0.1", 0), Compromised) as spare:
+        port = spare.server_port
+        spare.server_close()
+        threading.Thread(target=target.serve_forever, daemon=True).start()
+        told = container("mcp-01-selector", "mcp-internal", port=target.server_port, **LABEL)
+        told["NetworkSettings"]["Networks"]["mcp-internal"]["IPAddress"] = "127.0.0.1"
+        with engine_with(tmp_path, [told]):
+            series = scraped(tmp_path, port)
+        target.shutdown()
+    labels = {"job": "mcp-containers", "instance": f"127.0.0.1:{target.server_port}", "mcp_id": "01-selector"}
+    [mine] = [s for s in series if s["__name__"] == "mine_total"]
+    assert mine.items() >= labels.items()
+    assert not {s["__name__"] for s in series} & exported().keys() - {"up"}
+    assert all(s.items() >= labels.items() for s in series)
 
 
 def test_no_container_sends_prometheus_elsewhere_or_fills_it():
