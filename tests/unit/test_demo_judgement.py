@@ -6,7 +6,8 @@ import pytest
 
 from deploy.demo.acts import Ran
 from deploy.demo.metrics import Count, change, violations
-from deploy.demo.play import judge
+from deploy.demo.play import check_alerts, judge
+from deploy.demo.prometheus import GUIDES_ALERTS, HOSTS_ALERTS, Alert
 from deploy.demo.story import STORY, Expected, Outcome, expected
 
 TRACEPOINT = {"open": "tracepoint", "connect4": "cgroup", "connect6": "cgroup"}
@@ -81,3 +82,22 @@ def test_the_story_holds_every_act_of_the_issue():
     assert {step.outcome for step in STORY} == set(Outcome)
     assert all((step.count is not None) == (step.outcome is not Outcome.ALLOWED) for step in STORY)
     assert all(step.control for step in STORY if step.outcome is Outcome.FILE)
+
+
+class Firing:
+    """Stands for the demo's Prometheus: these alerts fire."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def await_guides_alerts(self) -> list[Alert]:
+        """As Prometheus.await_guides_alerts."""
+        return [Alert(name, {}, "") for name in self.names]
+
+
+def test_the_demo_takes_no_alert_but_the_guides_and_those_about_the_kernel():
+    """A kernel that can do no better makes the demo no failure; an enforcer in trouble does, and so does a silent alert."""
+    assert not check_alerts(Firing(*GUIDES_ALERTS)).wrong
+    assert not check_alerts(Firing(*GUIDES_ALERTS, *HOSTS_ALERTS)).wrong
+    assert check_alerts(Firing(*GUIDES_ALERTS, "EnforcerEventsLost")).wrong == ("EnforcerEventsLost fires",)
+    assert check_alerts(Firing("MCPDataIsolationViolation")).wrong == ("MCPNetworkIsolationBreach does not fire",)
