@@ -14,6 +14,7 @@ import pytest
 from deploy.demo.engine import Engine
 from enforcer import abi
 from enforcer.core.event import Event, FileAttempt
+from enforcer.core.model import Mechanism
 from enforcer.edges.cgroup import Cgroups
 from tests.e2e.agent import Agent, put_policy
 from tests.e2e.world import World
@@ -103,7 +104,8 @@ def test_while_it_reads(alone: Agent, world: World, program: Path) -> None:
     windows = window() - begun + 1
     assert_seen(alone)
     for who, counted in (("watched", 50_000), ("alpha", 100_000)):
-        found = await_balance(alone, who, counted)
+        # a file that was open when the agent looked for the first time is told by the sweep, too
+        found = await_balance(alone, who, counted + sum(e.mechanism is Mechanism.SWEEP for e in told(alone, who)))
         assert len([e for e in told(alone, who) if not e.first_ns]) <= windows * (BUDGET * 2**30 // 10**9 + SLACK)
         assert bool(found["suppressed"]) == (who == "alpha")
     assert alone.ask("selftest", "--run", str(alone.directory / "run")).returncode == 0
@@ -151,8 +153,9 @@ def test_while_the_disk_is_full(alone: Agent, world: World, program: Path) -> No
         subprocess.run(["mount", "-o", "remount,size=64m", alone.journal], check=True)
         world.do("stranger", "read", FILE)
         assert_seen(alone)
-        [notice] = alone.notices("journal-resumed")
-        assert notice.fields["violations"] == found["lost"]["journal"]
+        # a small batch may have had room between two that had not
+        missing = [int(notice.fields["violations"]) for notice in alone.notices("journal-resumed")]
+        assert sum(missing) == found["lost"]["journal"]
         alone.stop()
     finally:
         subprocess.run(["umount", "-l", alone.journal], check=False)
