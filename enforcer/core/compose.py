@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -37,6 +38,9 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 AGENT, GATEWAY, DATABASE, ORCHESTRATOR = TYPES = ("agent", "gateway", "database", "orchestrator")
 """Values of the label ``mcp.type``. The guide has "agent"; the others are its topology's."""
 
+KEEPERS = (AGENT, ORCHESTRATOR)
+"""The types that have logs and a configuration of their own."""
+
 VOLUMES = (
     PurposeVolume("data", "/app/data"),
     PurposeVolume("logs", "/app/logs"),
@@ -63,6 +67,18 @@ LABELS = ("mcp.id", "mcp.type", "mcp.version")
 """What every container says of itself."""
 
 RESTART = "unless-stopped"
+
+
+DOCKERS = ("host", "bridge", "none")
+"""Networks of Docker's own: what has such a name is no network of ours."""
+
+_FAILS = re.compile(r"--fail(-with-body)?|-[a-zA-Z]*f[a-zA-Z]*")
+
+
+def takes_every_answer(words: Iterable[str]) -> bool:
+    """Would this health check never fail? To curl an error of the server is an answer, unless it is told otherwise."""
+    each = [part for word in words for part in word.split()]
+    return "curl" in each and not any(_FAILS.fullmatch(part) for part in each)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ HEAD = """\
 #     the current one takes both for the same. memswap_limit is the memory limit: swap would double it.
 """
 
+IPV6 = 6
+
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 _WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
 _ESCAPES = {'"': '\\"', "\\": "\\\\"}
@@ -130,8 +132,11 @@ def _health(it: ComposeService) -> list[Tree]:
 
 def _network(it: ComposeNetwork) -> Tree:
     """``name``: else Compose puts its project's name before it, and the policy would not know the network."""
-    ipam: Tree = {"config": [{"subnet": str(it.subnet)}]}
-    return {"name": it.name, "driver": "bridge", "internal": it.internal, "ipam": ipam}
+    tree: dict[str, Tree] = {"name": it.name, "driver": "bridge", "internal": it.internal}
+    if it.subnet.version == IPV6:
+        tree["enable_ipv6"] = True
+    tree["ipam"] = {"config": [{"subnet": str(it.subnet)}]}
+    return tree
 
 
 def _volumes(it: ComposeService, data: str) -> Iterator[tuple[str, Tree]]:

@@ -14,7 +14,9 @@ from types import MappingProxyType
 
 from enforcer.core.compose import (
     DATABASE,
+    DOCKERS,
     GATEWAY,
+    KEEPERS,
     SIZES,
     TMPFS,
     TYPES,
@@ -22,6 +24,7 @@ from enforcer.core.compose import (
     ComposeNetwork,
     ComposeService,
     Composition,
+    takes_every_answer,
 )
 from enforcer.core.cursor import Cursor, Fields, shown, suggestion
 from enforcer.core.document import Document
@@ -54,6 +57,7 @@ _BOOLEANS = {"true": True, "false": False}
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PUBLISHED = re.compile(r"(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}:)?([1-9][0-9]{0,4}):([1-9][0-9]{0,4})(?:/(?:tcp|udp))?")
 _DIGEST = re.compile(r"[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
+_PLACE = re.compile(r"[A-Za-z0-9_./+-]+")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ROOT = re.compile(r"(0+|root)(:.*)?|.*:(0+|root)")
@@ -108,6 +112,8 @@ def _networks(cursor: Cursor | None) -> dict[str, ComposeNetwork | None]:
     found: dict[str, ComposeNetwork | None] = {}
     for name, each in ((cursor.entries() if cursor else None) or {}).items():
         _plain(name, each, "network")
+        if name in DOCKERS:
+            each.refuse(f"{name} is a network of Docker's own; give it another name")
         found[name] = network = _network(name, each)
         for other in found.values():
             if network and other and other.name != name and _overlap(network.subnet, other.subnet):
@@ -246,9 +252,16 @@ def _volumes(cursor: Cursor | None, kind: str) -> tuple[PurposeVolume, ...]:
         return () if kind == GATEWAY else VOLUMES[:1] if kind == DATABASE else VOLUMES
     found = volumes_of(cursor)
     purposes = {v.purpose: v for v in found}
+    for volume in found:
+        if not _PLACE.fullmatch(volume.destination):
+            cursor.refuse(
+                f'"{shown(volume.destination)}" cannot stand in a Compose file; use letters, digits and "_./+-"'
+            )
     if kind != GATEWAY and ("data" not in purposes or purposes["data"].read_only):
         cursor.refuse("has no data volume that can be written; add data: /app/data")
-    if "config" in purposes and not purposes["config"].read_only:
+    if kind in KEEPERS and (lacking := [v.purpose for v in VOLUMES[1:] if v.purpose not in purposes]):
+        cursor.refuse(f"lacks {' and '.join(lacking)}, which every {kind} has")
+    if any(_configures(v) and not v.read_only for v in found):
         cursor.refuse('the configuration is for reading only; write config: "/app/config:ro"')
     places = [v.destination for v in found]
     for place in sorted({p for p in places if places.count(p) > 1 or p in TMPFS}):
@@ -256,11 +269,20 @@ def _volumes(cursor: Cursor | None, kind: str) -> tuple[PurposeVolume, ...]:
     return found
 
 
+def _configures(volume: PurposeVolume) -> bool:
+    config = VOLUMES[2]
+    named = volume.purpose == config.purpose or volume.purpose.endswith(f"-{config.purpose}")
+    return named or volume.destination == config.destination
+
+
 def _health(cursor: Cursor | None) -> tuple[str, ...]:
     found = [c.text() for c in (cursor.items() if cursor else None) or []]
     if cursor and not found and not cursor.found:
         cursor.refuse("is empty; write the command as a list, or leave it out for the guide's")
-    return tuple(word for word in found if word is not None)
+    words = tuple(word for word in found if word is not None)
+    if cursor and takes_every_answer(words):
+        cursor.refuse("is a curl without -f, which takes every answer for health; add -f")
+    return words
 
 
 def _environment(cursor: Cursor | None) -> dict[str, str]:

@@ -51,6 +51,12 @@ class ServiceCase:
         return pairs_of(self.it.node("labels")).get(SERVICE_TYPE) or AGENT
 
     @property
+    def why(self) -> str:
+        """Why it is held to be what ``type`` says."""
+        said = pairs_of(self.it.node("labels")).get(SERVICE_TYPE)
+        return f"its {SERVICE_TYPE} is {said}" if said else f"it has no label {SERVICE_TYPE}: {GATEWAY}"
+
+    @property
     def gateway(self) -> bool:
         """May it be reached from outside?"""
         return self.type == GATEWAY

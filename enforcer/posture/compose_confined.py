@@ -113,6 +113,9 @@ def host_network(case: ServiceCase) -> Iterator[Missing]:
 
 def docker_socket(case: ServiceCase) -> Iterator[Missing]:
     """Whoever reaches the engine's socket is root on the host."""
+    if case.it.true("use_api_socket"):
+        key = "use_api_socket"
+        yield fails(case.it.at(key), f"{key}: the engine's socket is in reach", f"take {key} away")
     for mount in case.mounts:
         path = case.source(mount).path
         if path and (path.endswith(tuple(_NAMES)) or any(holds(path, socket) for socket in SOCKETS)):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from enforcer.core.compose import HEALTH, LABELS, LOG_DRIVER, LOG_OPTIONS, PIDS, RESTART, SIZES
+from enforcer.core.compose import HEALTH, LABELS, LOG_DRIVER, LOG_OPTIONS, PIDS, RESTART, SIZES, takes_every_answer
 from enforcer.core.compose_file import pairs_of, ports_of, texts_of
 from enforcer.posture.compose_case import Missing, ServiceCase, external, fails, warns
 
@@ -15,7 +15,6 @@ _LARGEST = SIZES["critical"]
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 1 / (1 << 20), "k": 1 / (1 << 10), "m": 1, "g": 1 << 10, "t": 1 << 20}
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-_FAIL_FAST = re.compile(r"--fail(-with-body)?|-[a-zA-Z]*f[a-zA-Z]*")
 _RESTARTS = ("always", "on-failure", RESTART)
 _UNPUBLISH = "take it out of ports; others on its networks reach it without"
 
@@ -79,7 +78,7 @@ def health(case: ServiceCase) -> Iterator[Missing]:
     if not words or words[0] == "NONE" or case.it.true("healthcheck", "disable"):
         yield warns(mark, "no health check is configured", fix)
         return
-    if "curl" in words and not any(_FAIL_FAST.fullmatch(word) for word in words):
+    if takes_every_answer(words):
         yield warns(mark, "curl without -f takes every answer for health", fix)
     lacking = [key for key in HEALTH if not case.it.text("healthcheck", key)]
     if lacking:
@@ -146,7 +145,7 @@ def network_internal(case: ServiceCase) -> Iterator[Missing]:
                 said.mark, seen, f"declare {said.text} here, with internal: true; `enforcer verify network` tries it"
             )
         elif not network.true("internal"):
-            seen = f"{said.text} leads outside (internal: true is not set), and its mcp.type is {case.type}"
+            seen = f"{said.text} leads outside (internal: true is not set), and {case.why}"
             yield warns(said.mark, seen, f"networks: {said.text}: {{internal: true}}")
 
 
@@ -156,6 +155,6 @@ def published_ports(case: ServiceCase) -> Iterator[Missing]:
     shut = bool(internal) and len(internal) == len(case.networks) and all(internal)
     for said in ports_of(case.it):
         if not case.gateway:
-            yield fails(said.mark, f"{said.text} is published, and its mcp.type is {case.type}", _UNPUBLISH)
+            yield fails(said.mark, f"{said.text} is published, and {case.why}", _UNPUBLISH)
         elif shut:
             yield fails(said.mark, f"{said.text} is published, and every network of it is internal", _UNPUBLISH)

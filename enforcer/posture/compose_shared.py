@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from enforcer.core.compose import GATEWAY, VOLUMES
+from enforcer.core.compose import GATEWAY, KEEPERS, VOLUMES
 from enforcer.core.compose_file import TMPFS, VOLUME, ComposeFile, Entry, Mount, pairs_of, texts_of
 from enforcer.posture.compose_case import Missing, ServiceCase, cases, external, fails, holds, real_name, warns
 
 _DATA, _LOGS, _CONFIG = VOLUMES
-_KEEPERS = ("agent", "orchestrator")
-"""The types that have logs and a configuration of their own."""
+ENGINE = "/var/lib/docker"
+"""Where the engine keeps volumes and what containers write."""
 
 
 def _mount_for(case: ServiceCase, purpose: str, place: str) -> Mount | None:
-    """The mount that stands for a purpose: by its place, or by its volume's name."""
-    by_place = [mount for mount in case.mounts if mount.target.rstrip("/") == place]
+    """The mount that stands for a purpose: by its volume's name, or by its place."""
     own = f"{case.name}-{purpose}"
-    return next(iter([*by_place, *(m for m in case.mounts if m.kind == VOLUME and case.source(m).name == own)]), None)
+    by_name = [mount for mount in case.mounts if mount.kind == VOLUME and case.source(mount).name == own]
+    by_place = [mount for mount in case.mounts if mount.target.rstrip("/") == place]
+    return next(iter([*by_name, *by_place]), None)
 
 
 def data_volume(case: ServiceCase) -> Iterator[Missing]:
@@ -37,7 +38,7 @@ def data_volume(case: ServiceCase) -> Iterator[Missing]:
 
 def volume_mounts(case: ServiceCase) -> Iterator[Missing]:
     """Are its logs and its configuration mounted?"""
-    for volume in (_LOGS, _CONFIG) if case.type in _KEEPERS else ():
+    for volume in (_LOGS, _CONFIG) if case.type in KEEPERS else ():
         found = _mount_for(case, volume.purpose, volume.destination)
         if found is None or found.kind == TMPFS:
             end = "ro" if volume.read_only else "rw"
@@ -74,7 +75,11 @@ def volume_shared(case: ServiceCase) -> Iterator[Missing]:
     for said in texts_of(case.it.node("volumes_from")):
         yield fails(said.mark, f"volumes_from: {said.text}: it has every volume of another", "list its own volumes")
     for mount in case.mounts:
-        if sharers := sorted(_sharers(case, mount)):
+        path = case.source(mount).path
+        if path and (holds(path, ENGINE) or holds(ENGINE, path)):
+            fix = "take it out of volumes; name the volume that it needs"
+            yield fails(mount.mark, f"{path} at {mount.target} holds the volumes of every container", fix)
+        elif sharers := sorted(_sharers(case, mount)):
             seen = f"{mount.source} at {mount.target} is mounted in {', '.join(sharers)} too"
             yield fails(
                 mount.mark, seen, f"volumes: [{case.name}-{_DATA.purpose}:{mount.target}]: one of its own for each"
@@ -117,9 +122,10 @@ def declared(file: ComposeFile) -> Iterator[tuple[str, Entry, Missing]]:
         if not external(network) and not _subnets(network):
             fix = f"networks: {network.name}: {{ipam: {{config: [{{subnet: 172.21.0.0/16}}]}}}}"
             yield "network-subnet", network, warns(network.mark, f"{network.name} has no subnet of its own", fix)
-    for volume_ in file.volumes.values():
-        if not external(volume_) and volume_.name.endswith(f"-{_DATA.purpose}"):
-            yield from (("volume-options", volume_, missing) for missing in _options(volume_))
+    data = {f"{each.name}-{_DATA.purpose}" for each in cases(file)}
+    for each in file.volumes.values():
+        if not external(each) and data & {each.name, real_name(each)}:
+            yield from (("volume-options", each, missing) for missing in _options(each))
 
 
 def _subnets(network: Entry) -> bool:
