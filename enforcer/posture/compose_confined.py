@@ -8,7 +8,7 @@ from functools import partial
 
 from enforcer.core.compose import TMPFS, TMPFS_OPTIONS, UID
 from enforcer.core.compose_file import Said, names_of, texts_of
-from enforcer.core.parse_compose import CAPABILITY
+from enforcer.core.parse_compose_service import CAPABILITY
 from enforcer.posture.checks_confined import HOST, UNDOING
 from enforcer.posture.compose_case import Missing, ServiceCase, fails, holds, real_name, warns
 
