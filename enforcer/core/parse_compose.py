@@ -36,15 +36,13 @@ def parse_declaration(document: Document) -> Composition:
     for root in document.roots[1:]:
         Cursor(root, "", found).refuse("is a second file; a declaration is one file")
     if found or composed is None:
-        raise declared_wrong(found)
+        raise wrong(found, "declaration")
     return composed
 
 
-def declared_wrong(problems: Iterable[Problem]) -> PolicyError:
-    """The same mistakes, each once (a wrong default is met by every service), none of them called the policy's."""
-    return PolicyError(
-        tuple(dict.fromkeys(replace(p, path="declaration") if p.path == "policy" else p for p in problems))
-    )
+def wrong(problems: Iterable[Problem], what: str) -> PolicyError:
+    """The same mistakes, each once (a wrong default is met by every service), and none of the whole called the policy's."""
+    return PolicyError(tuple(dict.fromkeys(replace(p, path=what) if p.path == "policy" else p for p in problems)))
 
 
 def _composed(cursor: Cursor) -> Composition | None:

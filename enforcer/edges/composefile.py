@@ -13,7 +13,7 @@ import yaml
 
 from enforcer.core.compose import Composition
 from enforcer.core.document import Broken, Document, Items, Mark, Node, Scalar, Table
-from enforcer.core.parse_compose import declared_wrong, parse_declaration
+from enforcer.core.parse_compose import parse_declaration, wrong
 from enforcer.edges.policyfile import Composer, bytes_of, composed, mark_of, read
 from enforcer.errors import PolicyError
 
@@ -28,12 +28,15 @@ def load_declaration(path: Path) -> Composition:
     try:
         return parse_declaration(read(path))
     except PolicyError as e:
-        raise declared_wrong(e.problems) from e
+        raise wrong(e.problems, "declaration") from e
 
 
 def read_compose(path: Path) -> Document:
     """The Compose file, with its aliases and merge keys followed. Raises ``PolicyError`` for what cannot be read or followed."""
-    return compose_from_bytes(bytes_of(path), str(path))
+    try:
+        return compose_from_bytes(bytes_of(path), str(path))
+    except PolicyError as e:
+        raise wrong(e.problems, "compose") from e
 
 
 def compose_from_bytes(data: bytes, file: str) -> Document:

@@ -101,7 +101,7 @@ def bytes_of(file: Path) -> bytes:
 
 def _unreadable(path: Path, error: OSError) -> Problem:
     if isinstance(error, FileNotFoundError):
-        return _whole(str(path), "no such file; name a policy file or a directory of them")
+        return _whole(str(path), "no such file or directory; name one that is there")
     return _whole(str(path), f"cannot be read: {(error.strerror or 'unknown error').lower()}")
 
 

@@ -39,7 +39,10 @@ def test_a_short_declaration_is_the_guides_agent() -> None:
     found = load(HEAD + "  mcp-01-a: {port: 8081}\n")
     assert found == Composition(
         "/srv/data",
-        (ComposeNetwork("out", ip_network("10.1.0.0/16"), internal=False), ComposeNetwork("in", ip_network("10.2.0.0/16"))),
+        (
+            ComposeNetwork("out", ip_network("10.1.0.0/16"), internal=False),
+            ComposeNetwork("in", ip_network("10.2.0.0/16")),
+        ),
         (ComposeService("mcp-01-a", ("in",), 8081, build="./mcp-01-a"),),
     )
     assert found.services[0].volumes == VOLUMES

@@ -107,7 +107,9 @@ def test_the_same_declaration_gives_the_same_file() -> None:
     assert text_of_composition(load_declaration(AGENTS)) == text_of_composition(load_declaration(AGENTS))
 
 
-texts = st.text(max_size=20) | st.sampled_from(["no", "NULL", "~", "1e3", "0x1", "- a", "a: b", "#", "*a", "22:22", "=", "<<"])
+texts = st.text(max_size=20) | st.sampled_from(
+    ["no", "NULL", "~", "1e3", "0x1", "- a", "a: b", "#", "*a", "22:22", "=", "<<"]
+)
 trees = st.recursive(
     texts | st.booleans() | st.integers(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -151,7 +153,10 @@ def services(draw: st.DrawFn, name: str) -> ComposeService:
 @given(st.lists(names, min_size=1, max_size=3, unique=True).flatmap(lambda each: st.tuples(*map(services, each))))
 def test_the_lint_finds_nothing_in_what_is_rendered(made: tuple[ComposeService, ...]) -> None:
     """Whatever the declaration says; and every value comes back, its dollars doubled for Compose."""
-    networks = (ComposeNetwork("out", ip_network("10.0.0.0/8"), internal=False), ComposeNetwork("in", ip_network("fd00::/64")))
+    networks = (
+        ComposeNetwork("out", ip_network("10.0.0.0/8"), internal=False),
+        ComposeNetwork("in", ip_network("fd00::/64")),
+    )
     text = text_of_composition(Composition("/srv/a b$c", networks, made))
     assert lint(compose_file_of(compose_from_bytes(text.encode(), "c.yaml"))) == ()
     read = yaml.safe_load(text)["services"]
