@@ -114,7 +114,7 @@ WRONG = {
     "{port: 1, volumes: {data: /d}}": ("lacks logs and config",),
     "{port: 1, volumes: {data: /d, logs: /l, config: /c}}": ("for reading only",),
     "{port: 1, volumes: {data: /d, logs: /d, config: '/c:ro'}}": ("/d is taken already",),
-    "{port: 1, volumes: {data: /tmp, logs: /l, config: '/c:ro'}}": ("/tmp is taken already",),
+    "{port: 1, volumes: {data: /run, logs: /l, config: '/c:ro'}}": ("/run is taken already",),
     "{port: 1, volumes: {data: '/d:x', logs: /l, config: '/c:ro'}}": ("cannot stand in a Compose file",),
     "{port: 1, health: []}": ("services.aa.health: is empty",),
     "{port: 1, health: [curl, localhost]}": ("a curl without -f",),
