@@ -31,7 +31,7 @@ def compose_group() -> None:
     type=click.Path(path_type=Path, allow_dash=True),
     default=STANDARD,
     show_default=True,
-    help="Where the Compose file goes, whole or not at all; - is standard output.",
+    help="Where the Compose file goes, whole or not at all, mode 0600; - is standard output.",
 )
 def render_command(declaration: Path, output: Path) -> None:
     """Render a Compose file from DECL, such as deploy/compose/agents.yaml.

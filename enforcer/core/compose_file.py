@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 from enforcer.core.cursor import shown
@@ -65,6 +66,11 @@ class Entry:
     mark: Mark
     keys: Mapping[str, Scalar]
     fields: Mapping[str, Node]
+
+    @cached_property
+    def mounts(self) -> tuple[Mount, ...]:
+        """What a service mounts, ``tmpfs`` aside."""
+        return _mounts_of(self.node("volumes"))
 
     def at(self, key: str) -> Mark:
         """Where ``key`` stands, or, where it is missing, the entry."""
@@ -158,9 +164,7 @@ def ports_of(service: Entry) -> tuple[Said, ...]:
     return tuple(found)
 
 
-def mounts_of(service: Entry) -> tuple[Mount, ...]:
-    """What a service mounts, ``tmpfs`` aside."""
-    node = service.node("volumes")
+def _mounts_of(node: Node | None) -> tuple[Mount, ...]:
     each = node.nodes if isinstance(node, Items) else ()
     return tuple(_long(n) if isinstance(n, Table) else _short(text_of(n), n.mark) for n in each)
 

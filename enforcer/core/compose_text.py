@@ -25,7 +25,7 @@ HEAD = """\
 #   - data: the guide's device: ./data/... is relative. The engine reads it, not Compose, so it is absolute here; make the
 #     directories with `enforcer volumes create --base`.
 #   - NET_BIND_SERVICE is added only where the declaration asks for it ("only if needed").
-#   - limits stand as mem_limit, cpus and pids_limit rather than under deploy: Compose 1 reads deploy only when told to, and
+#   - limits stand as mem_limit, cpus and pids_limit: the guide's place for them, deploy, is one where Compose 1 refuses pids;
 #     the current one takes both for the same. memswap_limit is the memory limit: swap would double it.
 """
 

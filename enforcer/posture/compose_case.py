@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from enforcer.core.compose import AGENT, GATEWAY
-from enforcer.core.compose_file import BIND, ComposeFile, Entry, Mount, Said, mounts_of, names_of, pairs_of
+from enforcer.core.compose_file import BIND, ComposeFile, Entry, Mount, Said, names_of, pairs_of
 from enforcer.core.document import Mark
 from enforcer.posture.finding import Result
 
@@ -61,10 +61,10 @@ class ServiceCase:
         """May it be reached from outside?"""
         return self.type == GATEWAY
 
-    @cached_property
+    @property
     def mounts(self) -> tuple[Mount, ...]:
         """What it mounts."""
-        return mounts_of(self.it)
+        return self.it.mounts
 
     @cached_property
     def networks(self) -> tuple[Said, ...]:

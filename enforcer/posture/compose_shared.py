@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from enforcer.core.compose import GATEWAY, KEEPERS, VOLUMES
 from enforcer.core.compose_file import TMPFS, VOLUME, ComposeFile, Entry, Mount, pairs_of, texts_of
-from enforcer.posture.compose_case import Missing, ServiceCase, cases, external, fails, holds, real_name, warns
+from enforcer.posture.compose_case import Missing, ServiceCase, Source, cases, external, fails, holds, real_name, warns
 
 _DATA, _LOGS, _CONFIG = VOLUMES
 ENGINE = "/var/lib/docker"
@@ -90,24 +90,22 @@ def _sharers(case: ServiceCase, mount: Mount) -> Iterator[str]:
     for other in cases(case.file):
         if other.it is not case.it:
             for theirs in other.mounts:
-                if _same(case, mount, other, theirs) and not _harmless(case, mount, theirs):
+                here, there = case.source(mount), other.source(theirs)
+                if _same(here, there) and not (mount.read_only and theirs.read_only and _open(here) and _open(there)):
                     yield other.it.name
                     break
 
 
-def _same(case: ServiceCase, mount: Mount, other: ServiceCase, theirs: Mount) -> bool:
+def _same(here: Source, there: Source) -> bool:
     """Do two mounts lead to the same files?"""
-    here, there = case.source(mount), other.source(theirs)
     if here.path and there.path:
         return holds(here.path, there.path) or holds(there.path, here.path)
     return bool(here.name) and here.name == there.name
 
 
-def _harmless(case: ServiceCase, mount: Mount, theirs: Mount) -> bool:
-    """The guide's "shared libraries" and metadata: read by all, written by none; never data or logs."""
-    source = case.source(mount)
-    private = source.name.endswith((f"-{_DATA.purpose}", f"-{_LOGS.purpose}"))
-    return mount.read_only and theirs.read_only and not private
+def _open(source: Source) -> bool:
+    """The guide's "shared libraries" and metadata may be read by many; data and logs never."""
+    return not source.name.endswith((f"-{_DATA.purpose}", f"-{_LOGS.purpose}"))
 
 
 def declared(file: ComposeFile) -> Iterator[tuple[str, Entry, Missing]]:

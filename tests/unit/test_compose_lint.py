@@ -161,6 +161,7 @@ BAD = [
     ("volume-options", "WARN", "device: /srv/mcp-a", "device: ./mcp-a", 24),
     ("volume-shared", "FAIL", *added("volumes_from: [mcp-b]"), 19),
     ("volume-shared", "FAIL", "networks:\n", OTHER.format("mcp-a-data:/x:ro"), 13),
+    ("volume-shared", "FAIL", "networks:\n", OTHER.format("/srv:/x:ro"), 13),
     ("volume-shared", "FAIL", "networks:\n", OTHER.format("/srv/mcp-a/x:/x"), 13),
     ("volume-shared", "FAIL", "networks:\n", OTHER.format("mcp-a-config:/x"), 15),
     ("volume-shared", "FAIL", "volumes:\n", "volumes:\n      - /var/lib:/x:ro\n", 13),
