@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from enforcer.core.compose_file import compose_file_of
 from enforcer.edges.composefile import compose_from_bytes
@@ -257,3 +260,37 @@ def test_what_has_no_shape_that_compose_takes_is_refused(text: str, said: str) -
     with pytest.raises(PolicyError) as caught:
         found(text)
     assert said in str(caught.value)
+
+
+SERVICE_KEYS = [
+    *("user", "image", "build", "read_only", "privileged", "restart", "container_name", "network_mode", "pid", "ipc"),
+    *("mem_limit", "cpus", "pids_limit", "security_opt", "cap_drop", "cap_add", "ports", "volumes", "volumes_from"),
+    *("healthcheck", "logging", "deploy", "networks", "labels", "tmpfs", "extends", "use_api_socket"),
+]
+words = st.sampled_from(
+    ["", "host", "a:b:ro", ":", "::", "/", "a=b", "$x", "=", "inside", "true", "no", "1e9", "-1", "."]
+)
+inner_keys = st.sampled_from(
+    ["type", "source", "target", "test", "options", "driver", "resources", "limits", "memory", "inside"]
+)
+anything = st.recursive(
+    words | st.booleans() | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(inner_keys, inner, max_size=3),
+    max_leaves=6,
+)
+sections = st.dictionaries(
+    st.sampled_from(["a", "inside", "host"]), st.dictionaries(inner_keys, anything, max_size=3) | anything
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.sampled_from(SERVICE_KEYS), anything, max_size=6), sections, sections)
+def test_no_file_breaks_the_lint(service: dict[str, object], networks: object, volumes: object) -> None:
+    """Whatever stands in it: findings with places, or a refusal with a place."""
+    text = yaml.safe_dump({"services": {"a": service, "b": service}, "networks": networks, "volumes": volumes})
+    try:
+        placed = found(text)
+    except PolicyError as e:
+        assert all(p.line > 0 and p.reason for p in e.problems)
+    else:
+        assert all(p.mark.line > 0 and p.finding.section and p.finding.fix for p in placed)

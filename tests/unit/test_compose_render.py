@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from enforcer.core.compose import AGENT, GATEWAY, SIZES, TYPES, VOLUMES, ComposeNetwork, ComposeService, Composition
@@ -21,6 +21,8 @@ from enforcer.posture.volumes import declared
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENTS = ROOT / "deploy" / "compose" / "agents.yaml"
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 
 
 def rendered() -> dict[str, Any]:
@@ -118,6 +120,7 @@ trees = st.recursive(
 )
 
 
+@unhurried
 @given(st.dictionaries(texts, trees, min_size=1, max_size=4))
 def test_what_is_written_is_what_is_read(tree: dict[str, Any]) -> None:
     """Any string, as key or value, comes back through YAML 1.1 as it was, and nothing of it becomes anything else."""
@@ -151,6 +154,7 @@ def services(draw: st.DrawFn, name: str) -> ComposeService:
     )
 
 
+@unhurried
 @given(st.lists(names, min_size=1, max_size=3, unique=True).flatmap(lambda each: st.tuples(*map(services, each))))
 def test_the_lint_finds_nothing_in_what_is_rendered(made: tuple[ComposeService, ...]) -> None:
     """Whatever the declaration says; and every value comes back, its dollars doubled for Compose."""
