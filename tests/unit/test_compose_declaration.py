@@ -5,12 +5,19 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from enforcer.core.compose import VOLUMES, ComposeNetwork, ComposeService, Composition
+from enforcer.core.compose_file import compose_file_of
+from enforcer.core.compose_text import text_of_composition
 from enforcer.core.parse_compose import parse_declaration
 from enforcer.core.posture import PurposeVolume
+from enforcer.edges.composefile import compose_from_bytes
 from enforcer.edges.policyfile import from_bytes
 from enforcer.errors import PolicyError
+from enforcer.posture.compose_lint import lint
 
 HEAD = """\
 version: 1
@@ -170,3 +177,40 @@ def test_two_containers_with_one_volume_are_refused() -> None:
     """``a`` with ``b-data`` and ``a-b`` with ``data`` have one name for two volumes."""
     text = "  a1: {port: 1, volumes: {data: /d, logs: /l, config: '/c:ro', b-data: /b}}\n  a1-b: {port: 2}\n"
     assert "its volume a1-b-data is a1's already" in problems(HEAD + text)[0]
+
+
+places = st.sampled_from(["/app/data", "/l", "/m/n", "/app/config", "/d:ro", "/run", "/x:y"])
+volumes = st.fixed_dictionaries(
+    {"data": places, "config": st.sampled_from(["/c:ro", "/app/config:ro", "/app/data:ro", "/c"])},
+    optional={key: places for key in ("logs", "my-config", "old-data", "b-data")},
+)
+networks = st.lists(st.sampled_from(["in", "six", "out"]), min_size=1, max_size=3, unique=True)
+values = {
+    "type": st.sampled_from(["gateway", "gateway", "agent", "database", "orchestrator"]),
+    "class": st.sampled_from(["heavy", "lightweight"]),
+    "version": st.sampled_from(["1", "1.0.0+a"]),
+    "build": st.sampled_from([".", "$x", "{name}", "a: #b", "{x}"]),
+    "user": st.sampled_from(["1001", "node", "1001:1002", "1001:root"]),
+    "networks": networks,
+    "publish": st.lists(st.sampled_from(["1:1", "127.0.0.1:1:1/udp"]), max_size=2, unique=True),
+    "volumes": volumes,
+    "health": st.lists(st.sampled_from(["curl", "-f", "NONE", "true", "$x", "curl x"]), min_size=1, max_size=3),
+    "capabilities": st.lists(st.sampled_from(["NET_BIND_SERVICE"]), max_size=1),
+    "environment": st.dictionaries(st.sampled_from(["A", "B"]), st.sampled_from(["$x", "no", " a", 1])),
+}
+written = st.fixed_dictionaries({"port": st.sampled_from([1, 1, "80", 0])}, optional=values)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(written, written)
+def test_what_is_accepted_lints_clean(one: dict[str, object], two: dict[str, object]) -> None:
+    """Every declaration is refused, with places, or rendered as a file in which the lint finds nothing."""
+    head = HEAD.replace("in: {", "six: {subnet: 'fd00::/64'}, in: {")
+    text = head + yaml.safe_dump({"aa": one, "aa-b": two}, default_flow_style=True, width=10_000).replace("{", "  {", 1)
+    try:
+        composition = load(text)
+    except PolicyError as e:
+        assert all(p.line > 0 and p.reason and p.path != "policy" for p in e.problems)
+    else:
+        made = text_of_composition(composition).encode()
+        assert lint(compose_file_of(compose_from_bytes(made, "compose.yaml"))) == ()
