@@ -60,12 +60,14 @@ def config_write(case: ServiceCase) -> Iterator[Missing]:
 
 def volume_name(case: ServiceCase) -> Iterator[Missing]:
     """Is what is mounted called {service}-{container-id}-{purpose}? The data rules of a policy rely on it."""
-    names = [f"{each.name}-" for each in cases(case.file)]
+    own, every = f"{case.name}-", tuple(f"{each.name}-" for each in cases(case.file))
     for mount in (m for m in case.mounts if m.kind == VOLUME):
         if not mount.source:
             fix = f"volumes: [{case.name}-…:{mount.target}]"
             yield warns(mount.mark, f"the volume at {mount.target} has no name: it is lost with the container", fix)
-        elif not case.source(mount).name.startswith(tuple(names)):
+        elif not case.source(mount).name.startswith(
+            every if mount.read_only else own
+        ):  # the orchestrator reads others'
             seen = f"{mount.source} at {mount.target} is not called after its container, {case.name}-…"
             yield warns(mount.mark, seen, f"volumes: {case.name}-…: {{name: {case.name}-…}}, and move the data over")
 

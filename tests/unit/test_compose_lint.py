@@ -114,6 +114,7 @@ BAD = [
     ("volume-name", "WARN", "mcp-a-logs:/app/logs:rw", "/app/logs", 14),
     ("volume-name", "WARN", "mcp-a-logs: {name: mcp-a-logs}", "mcp-a-logs: {name: logs}", 14),
     ("volume-name", "WARN", "mcp-a-logs: {name: mcp-a-logs}", "mcp-a-logs:", 25),
+    ("volume-name", "WARN", "mcp-a-logs:/app/logs:rw\n", "mcp-b-logs:/app/logs:rw\n", 14),
     ("config-write", "WARN", "/app/config:ro", "/app/config", 15),
     (
         "config-write",
