@@ -14,6 +14,7 @@ APT += iptables nftables iproute2
 APT += busybox-static
 APT += prometheus
 APT += jq zstd
+APT += docker-compose
 APT += gcc libc6-dev openssl
 APT += qemu-system-x86 mmdebstrap e2fsprogs cpio
 APT += vagrant systemd

@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": "enforcer.cli.verify:verify_group",
     "volumes": "enforcer.cli.volumes:volumes_group",
     "diagnose": "enforcer.cli.diagnose:diagnose_command",
+    "compose": "enforcer.cli.compose:compose_group",
 }
 
 

@@ -119,18 +119,18 @@ class Cursor:
             lines[key.text] = key.mark.line
         return first
 
-    def fields(self, what: str) -> Fields | None:
-        """The values of a mapping whose keys are ``KEYS[what]``. Unknown keys are refused, the nearest known named."""
+    def fields(self, what: str, language: Mapping[str, tuple[str, ...]] = KEYS) -> Fields | None:
+        """The values of a mapping whose keys are ``language[what]``. Unknown keys are refused, the nearest known named."""
         entries = self.entries()
         if entries is None or not isinstance(self.node, Table):
             return None
-        meant = set()
+        meant, known = set(), language[what]
         for key, value in self.node.entries:
-            if key.text not in KEYS[what]:
-                hint = suggestion(key.text, KEYS[what])
+            if key.text not in known:
+                hint = suggestion(key.text, known)
                 Cursor(value, self.path, self.found).refuse(f'unknown key "{shown(key.text)}"; {hint}', at=key.mark)
-                meant.add(nearest(key.text, KEYS[what]))
-        return Fields(self, {k: c for k, c in entries.items() if k in KEYS[what]}, frozenset(m for m in meant if m))
+                meant.add(nearest(key.text, known))
+        return Fields(self, {k: c for k, c in entries.items() if k in known}, frozenset(m for m in meant if m))
 
     def _below(self, key: str) -> str:
         return f"{self.path}.{shown(key)}" if self.path else shown(key)

@@ -47,20 +47,21 @@ def _rule(cursor: Cursor, containers: Mapping[str, Selector | None]) -> PostureR
     return PostureRule(
         id=cursor.path,
         who=who,
-        names=_each(names, lambda c: _name(c, [containers.get(w) for w in who])),
+        names=each_of(names, lambda c: _name(c, [containers.get(w) for w in who])),
         count=_number(count) if count else None,
-        user=(_user(user) or "") if (user := fields.get("user")) else "",
-        networks=_each(networks, _network) if networks else None,
-        volumes=_volumes(fields.get("volumes")),
+        user=(user_of(user) or "") if (user := fields.get("user")) else "",
+        networks=each_of(networks, _network) if networks else None,
+        volumes=volumes_of(fields.get("volumes")),
         limits=_limits(fields.get("limits")),
         health=_health(health) if health else None,
-        capabilities=_each(fields.get("capabilities"), _capability),
-        publish=_each(publish, _port) if publish else None,
-        accept=frozenset(_each(fields.get("accept"), _check)),
+        capabilities=each_of(fields.get("capabilities"), capability_of),
+        publish=each_of(publish, _port) if publish else None,
+        accept=frozenset(each_of(fields.get("accept"), _check)),
     )
 
 
-def _each(section: Cursor | None, read: Callable[[Cursor], T | None]) -> tuple[T, ...]:
+def each_of(section: Cursor | None, read: Callable[[Cursor], T | None]) -> tuple[T, ...]:
+    """The elements of a list, each as ``read`` has it. One that is listed twice is refused."""
     found: list[T] = []
     for item in (section.items() if section else None) or []:
         value = read(item)
@@ -101,11 +102,13 @@ def _number(cursor: Cursor) -> int | None:
     return int(text) if text else None
 
 
-def _user(cursor: Cursor) -> str | None:
+def user_of(cursor: Cursor) -> str | None:
+    """``1001:1001``, or names in their place."""
     return _matched(cursor, _USER, 'a user, or user and group: "1001:1001"')
 
 
-def _capability(cursor: Cursor) -> str | None:
+def capability_of(cursor: Cursor) -> str | None:
+    """``NET_BIND_SERVICE``, with or without ``CAP_``."""
     text = _matched(cursor, _CAPABILITY, "a capability, such as NET_BIND_SERVICE")
     return text.removeprefix("CAP_") if text else None
 
@@ -122,7 +125,8 @@ def _port(cursor: Cursor) -> str | None:
     return text
 
 
-def _chosen(cursor: Cursor, known: Mapping[str, T], what: str) -> T | None:
+def chosen(cursor: Cursor, known: Mapping[str, T], what: str) -> T | None:
+    """What stands for one of the ``known`` words; another is refused, the nearest named."""
     text = cursor.text()
     if text is not None and text not in known:
         cursor.refuse(f'unknown {what} "{shown(text)}"; {suggestion(text, known)}')
@@ -130,12 +134,12 @@ def _chosen(cursor: Cursor, known: Mapping[str, T], what: str) -> T | None:
 
 
 def _health(cursor: Cursor) -> bool | None:
-    return _chosen(cursor, _HEALTH, "word")
+    return chosen(cursor, _HEALTH, "word")
 
 
 def _check(cursor: Cursor) -> Check | None:
     """Any but the one that looks at all containers together: what need not be there is left out of ``names``."""
-    return _chosen(cursor, {str(check): check for check in Check if check is not Check.EXISTENCE}, "check")
+    return chosen(cursor, {str(check): check for check in Check if check is not Check.EXISTENCE}, "check")
 
 
 def _limits(cursor: Cursor | None) -> Limits:
@@ -160,7 +164,8 @@ def _limit(fields: Fields, key: str) -> float:
     return value
 
 
-def _volumes(cursor: Cursor | None) -> tuple[PurposeVolume, ...]:
+def volumes_of(cursor: Cursor | None) -> tuple[PurposeVolume, ...]:
+    """``{data: /app/data, config: "/app/config:ro"}``."""
     found = []
     for purpose, place in ((cursor.entries() if cursor else None) or {}).items():
         text = place.text()

@@ -43,7 +43,7 @@ def read(path: Path) -> Document:
     digest = hashlib.sha256()
     for file in files:
         try:
-            data = _bytes(file)
+            data = bytes_of(file)
             digest.update(data)
             documents.append(from_bytes(data, str(file)))
         except PolicyError as e:
@@ -56,9 +56,13 @@ def read(path: Path) -> Document:
 
 def from_bytes(data: bytes, file: str) -> Document:
     """The document in ``data``, whose places are named after ``file``. Raises ``PolicyError`` if it is no YAML."""
-    name = _one_line(file)
+    return composed(data, Composer(file))
+
+
+def composed(data: bytes, composer: Composer) -> Document:
+    """What ``composer`` makes of ``data``. Raises ``PolicyError`` if it is no YAML."""
+    name = composer.file
     text = _text(data, name)
-    composer = _Composer(name)
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             composer.take(event)
@@ -83,7 +87,8 @@ def _files(path: Path) -> list[Path]:
     return sorted(files)
 
 
-def _bytes(file: Path) -> bytes:
+def bytes_of(file: Path) -> bytes:
+    """What a file holds. Raises ``PolicyError`` if it cannot be read, or is too large."""
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -96,7 +101,7 @@ def _bytes(file: Path) -> bytes:
 
 def _unreadable(path: Path, error: OSError) -> Problem:
     if isinstance(error, FileNotFoundError):
-        return _whole(str(path), "no such file; name a policy file or a directory of them")
+        return _whole(str(path), "no such file or directory; name one that is there")
     return _whole(str(path), f"cannot be read: {(error.strerror or 'unknown error').lower()}")
 
 
@@ -134,13 +139,13 @@ def _whole(file: str, reason: str) -> Problem:
 
 
 def _syntax(error: yaml.MarkedYAMLError, file: str) -> Problem:
-    mark = _mark(file, error.problem_mark or error.context_mark)
+    mark = mark_of(file, error.problem_mark or error.context_mark)
     hint = "; quote a text that begins with *" if "alias" in (error.context or "") else ""
     reason = f"not YAML: {shown(error.problem or 'malformed')}{hint}"
     return Problem(file, mark.line, mark.column, "policy", reason)
 
 
-def _mark(file: str, mark: yaml.Mark | yaml._yaml.Mark | None) -> Mark:
+def mark_of(file: str, mark: yaml.Mark | yaml._yaml.Mark | None) -> Mark:
     """PyYAML counts from 0; we, like editors, from 1."""
     return Mark(file, mark.line + 1, mark.column + 1) if mark else Mark(file, 1, 1)
 
@@ -154,18 +159,18 @@ class _Frame:
     nodes: list[Node] = field(default_factory=list)
 
 
-class _Composer:
+class Composer:
     """Events in, one tree out, without recursion. ``problems`` are what it refuses and reads past."""
 
     def __init__(self, file: str) -> None:
         self.root: Node | None = None
         self.problems: list[Problem] = []
-        self._file = file
+        self.file = _one_line(file)
         self._open: list[_Frame] = []
 
     def take(self, event: yaml.Event) -> None:
         """Put one event in its place. Raises ``PolicyError`` for what makes the rest meaningless."""
-        mark = _mark(self._file, event.start_mark)
+        mark = mark_of(self.file, event.start_mark)
         match event:
             case yaml.AliasEvent():
                 self._refuse(mark, "an alias (*…) is refused; write it out, or quote a glob that begins with *")

@@ -152,7 +152,7 @@ def test_an_empty_directory_says_what_to_do(tmp_path):
 def test_a_missing_file_says_so(tmp_path):
     """The path that was given, and what to name instead."""
     assert failure(tmp_path / "p.yaml") == [
-        f"{tmp_path}/p.yaml:1:1: policy: no such file; name a policy file or a directory of them"
+        f"{tmp_path}/p.yaml:1:1: policy: no such file or directory; name one that is there"
     ]
 
 
@@ -166,9 +166,7 @@ def test_a_dangling_link_in_a_directory_is_told(tmp_path):
     """A policy file that is not there does not silently drop out of the policy."""
     (tmp_path / "1.yaml").write_text("version: 1\nmode: enforce\n")
     (tmp_path / "2.yaml").symlink_to(tmp_path / "gone")
-    assert failure(tmp_path) == [
-        f"{tmp_path}/2.yaml:1:1: policy: no such file; name a policy file or a directory of them"
-    ]
+    assert failure(tmp_path) == [f"{tmp_path}/2.yaml:1:1: policy: no such file or directory; name one that is there"]
 
 
 def test_a_pipe_can_be_a_policy():
