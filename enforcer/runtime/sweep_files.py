@@ -99,7 +99,8 @@ class FileSweep:
                 before = looked.image if looked else None
                 looked, due = snapshot, now + AGAIN_S
                 self.look(before)
-                before = before or (snapshot and snapshot.image)  # what is opened from now on is the hooks' to tell
+                if before is None and snapshot:
+                    before = snapshot.image  # what is opened from now on is the hooks' to tell
             elif snapshot and now >= due:
                 self.look(before)
                 before, due = snapshot.image, now + EVERY_S
