@@ -61,6 +61,7 @@ class Verification:
     def __init__(self, wanted: str = "") -> None:
         self._wanted = wanted
         self._segment, self._line = "", 0
+        self._first: int | None = None
         self._batch, self._hash = list[_Line](), sha256()
         self._removed: dict[int, str] = {}  # through which record, as retention's notices say, and its batch's digest
         self._origin: _Origin | None = None
@@ -75,7 +76,7 @@ class Verification:
     def begin(self, segment: str, first: int | None) -> None:
         """A segment begins, whose name says that its first record is ``first`` (None: it has no such name)."""
         self._close_batch()
-        self._segment, self._line = segment, 0
+        self._segment, self._first, self._line = segment, first, 0
         if self._sure and self.last is not None and first is not None and first > self.last + 1:
             text = f"records {self.last + 1} to {first - 1} are missing before this segment"
             self._wrong("missing", 1, self.last + 1, text)
@@ -110,6 +111,10 @@ class Verification:
         self._origin = self._origin or _Origin(self._segment, 0, ORIGIN)
         self._sure = False
         self._forget()
+
+    def beside(self, kind: str, text: str) -> None:
+        """Something is wrong beside the segment's lines."""
+        self._wrong(kind, 1, (self._first or 1), text)
 
     def end(self, *, live: bool = False, alone: bool = False) -> None:
         """Nothing more comes. ``live``: an agent writes, so a last batch that is not whole yet is none that was cut; ``alone``:

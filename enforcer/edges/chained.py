@@ -7,6 +7,7 @@ from pathlib import Path
 
 from enforcer.core.verification import Verification
 from enforcer.core.words import escape
+from enforcer.edges.seal import same
 from enforcer.edges.segments import blocks, first_sequence, is_gone, is_named, plain, segments_of
 from enforcer.errors import EdgeError
 
@@ -38,11 +39,23 @@ def _feed(found: Verification, segment: Path, *, partial: bool) -> None:
             for line in block.split(b"\n")[:-1]:
                 found.line(line + b"\n")
         rest = segment.stat().st_size - read if segment == plain(segment) and segment.exists() else 0
+        if _has_other_twin(segment):
+            found.beside("changed", "the segment is there unsealed, too, and the two differ")
     except EdgeError as e:
         found.damaged(str(e))
         return
     if rest > 0 and not partial:
         found.damaged(f"{rest} bytes at the end are no whole line")
+
+
+def _has_other_twin(segment: Path) -> bool:
+    """Is a sealed segment there unsealed, too, and with something else in it? Nobody reads that one."""
+    try:
+        return segment != plain(segment) and plain(segment).exists() and not same(plain(segment), segment, lambda: None)
+    except FileNotFoundError:
+        return False  # it was just sealed
+    except OSError as e:
+        raise EdgeError(f"{plain(segment)} cannot be read: {e.strerror}") from e
 
 
 def _is_held(directory: Path) -> bool:

@@ -125,7 +125,7 @@ def blocks(path: Path, *, start: int = 0, size: int = BLOCK) -> Iterator[bytes]:
     file cannot be read, has an endless line, or is a sealed one that is damaged or cut short.
     """
     rest = b""
-    for read_bytes in _bytes_of(path, start, size):
+    for read_bytes in content(path, start=start, size=size):
         data = rest + read_bytes
         end = data.rfind(b"\n", max(0, len(rest) - 1)) + 1
         if end:
@@ -140,10 +140,14 @@ def is_gone(segment: Path) -> bool:
     return not (plain(segment).exists() or sealed(segment).exists())
 
 
-def _bytes_of(path: Path, start: int, size: int) -> Iterator[bytes]:
+def content(path: Path, *, start: int = 0, size: int = BLOCK) -> Iterator[bytes]:
+    """All bytes of a plain or sealed segment, whatever they are. Parameters and errors as of ``blocks``.
+
+    What is called sealed is never read as plain: damaged at its beginning, or emptied, it would be a segment without records.
+    """
     try:
         with _opened(path) as file:
-            if file.read(4) == zstandard.FRAME_HEADER[:4]:
+            if str(file.name).endswith(SEALED) or file.read(4) == zstandard.FRAME_HEADER[:4]:
                 file.seek(0)
                 yield from _decompressed(path, file, start, size)
                 return
@@ -165,9 +169,11 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _decompressed(path: Path, file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
-    """Of what was compressed, all from ``start`` on. A frame says how long it is: one that ends early was cut."""
+    """Of what was compressed, all from ``start`` on. We write one frame, which says how long it is: what ends early was cut."""
     try:
         wanted = zstandard.get_frame_parameters(file.read(_FRAME_HEADER)).content_size
+        if wanted == zstandard.CONTENTSIZE_UNKNOWN:
+            raise EdgeError(f"{escape(str(path))} is damaged: its frame does not say how long it is, as ours do")
         file.seek(0)
         position = 0
         with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False) as stream:
@@ -177,8 +183,10 @@ def _decompressed(path: Path, file: BinaryIO, start: int, size: int) -> Iterator
                     yield data[max(0, len(data) - (position - start)) :]
     except zstandard.ZstdError as e:
         raise EdgeError(f"{escape(str(path))} is damaged: {e}") from e
-    if wanted != zstandard.CONTENTSIZE_UNKNOWN and position < wanted:
+    if position < wanted:
         raise EdgeError(f"{escape(str(path))} is cut short: {position} of {wanted} bytes are there")
+    if position > wanted:
+        raise EdgeError(f"{escape(str(path))} is damaged: more than its one frame is there")
 
 
 def _records(start: _Place) -> Iterator[tuple[_Place, Event | Notice]]:

@@ -18,7 +18,7 @@ from enforcer.core.event import Event, Notice
 from enforcer.edges.chained import verify
 from enforcer.edges.index import index_of, index_path, may_hold
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import follow, read, sealed, segments_of
+from enforcer.edges.segments import blocks, follow, plain, read, sealed, segments_of
 from enforcer.errors import EdgeError, HostError
 from enforcer.settings import Limits
 from enforcer.sinks.journal import JournalSink
@@ -485,3 +485,48 @@ def test_follow_and_verify_beside_a_writer_that_rotates(tmp_path):
         shutil.copytree(tmp_path / "log", tmp_path / "copy")
     assert sequences(tmp_path / "copy") == list(range(1, 31))
     assert os.listdir(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("twin", [b"", bytes(3000), b"half"])
+def test_a_damaged_plain_one_does_not_take_a_sound_sealed_ones_place(tmp_path, twin):
+    """A power failure kept the removal from the disk, and the plain one's blocks: both stay, it is said, nothing is lost."""
+    directory = filled(tmp_path / "log", *[[EVENT] * 3] * 4)
+    segment = segments_of(directory)[1]
+    content, beside = segment.read_bytes(), plain(segment)
+    whole = b"".join(blocks(segment))
+    beside.write_bytes(whole[: len(whole) // 2] if twin == b"half" else twin)
+    assert [(fault.kind, fault.sequence) for fault in verify(directory).faults] == [("changed", 4)]
+    with Journal(directory, EACH) as journal:
+        for _ in range(400):
+            journal.append([EVENT])
+            time.sleep(0.005)
+            if told(directory):
+                break
+        journal.close(settle=True)
+    assert segment.read_bytes() == content
+    assert beside.exists()
+    said = [item.message for item in read([directory]) if isinstance(item, Notice)]
+    assert "is there sealed, too, and the two differ: neither was touched" in said[0]
+    beside.unlink()
+    assert verify(directory).faults == []
+
+
+def test_a_segment_that_hides_behind_a_sealed_one_is_found(tmp_path):
+    """The newest, renamed to the number of a sealed one: no reader looks at it, so verify must."""
+    directory = filled(tmp_path / "log", *[[EVENT] * 3] * 4)
+    segments_of(directory)[-1].rename(plain(segments_of(directory)[0]))
+    assert [(fault.kind, fault.segment[-11:]) for fault in verify(directory).faults] == [("changed", "1.jsonl.zst")]
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_newest_segment_that_is_sealed_and_emptied_is_refused(tmp_path, left):
+    """Its number must not be given a second time, to a file that readers would not look at."""
+    directory = filled(tmp_path / "log", [EVENT], [EVENT])
+    first, last = segments_of(directory)
+    last.unlink()
+    first.write_bytes(first.read_bytes()[:left])
+    with pytest.raises(HostError, match="move the file away"):
+        Journal(directory)
+    first.write_bytes(zstandard.ZstdCompressor().compress(b""))
+    with pytest.raises(HostError, match="holds no record; move the file away"):
+        Journal(directory)
