@@ -29,14 +29,23 @@ HOUR_NS = 3600 * 10**9
 
 
 class Clock:
-    """A clock that stands until it is set."""
+    """A clock that stands until it is set, or until time passes."""
 
     def __init__(self):
-        self.now = NOW
+        self.now, self.booted = NOW, 0
 
     def __call__(self):
         """Now."""
         return self.now
+
+    def boot(self):
+        """Since the machine's start."""
+        return self.booted
+
+    def passes(self, ns):
+        """Time passes."""
+        self.now += ns
+        self.booted += ns
 
 
 def names(directory):
@@ -67,12 +76,12 @@ def test_a_segment_that_is_large_enough_is_complete(tmp_path):
 def test_a_segment_that_is_old_enough_is_complete(tmp_path):
     """Also across a restart, and also if its first record is from the future of a wrong clock."""
     clock = Clock()
-    with Journal(tmp_path / "log", Limits(segment_age=3600), clock=clock) as journal:
+    with Journal(tmp_path / "log", Limits(segment_age=3600), clock=clock, boot=clock.boot) as journal:
         journal.append([replace(EVENT, time_ns=clock.now)])
-        clock.now += HOUR_NS - 1
+        clock.passes(HOUR_NS - 1)
         journal.append([EVENT])
     clock.now += 1
-    with Journal(tmp_path / "log", Limits(segment_age=3600), clock=clock) as journal:
+    with Journal(tmp_path / "log", Limits(segment_age=3600), clock=clock, boot=clock.boot) as journal:
         journal.append([EVENT])
         clock.now -= 2 * HOUR_NS
         journal.append([EVENT])
@@ -84,7 +93,7 @@ def test_a_segment_that_is_old_enough_is_complete(tmp_path):
 def test_a_clock_that_goes_back_is_on_record(tmp_path):
     """Once, with how far; the numbers go on, and what is written has no gap."""
     clock = Clock()
-    with Journal(tmp_path / "log", clock=clock) as journal:
+    with Journal(tmp_path / "log", clock=clock, boot=clock.boot) as journal:
         journal.append([EVENT])
         clock.now -= HOUR_NS
         assert journal.append([EVENT]) == 3
@@ -256,15 +265,41 @@ def test_the_oldest_goes_when_there_is_too_much(tmp_path):
 def test_the_oldest_goes_when_it_is_too_old(tmp_path):
     """Counted from its last record; the restart does not make it younger."""
     clock, limits = Clock(), Limits(segment_size=1, retain_age=3600)
-    with Journal(tmp_path / "log", limits, clock=clock) as journal:
+    with Journal(tmp_path / "log", limits, clock=clock, boot=clock.boot) as journal:
         journal.append([EVENT])
         journal.append([EVENT])
-    clock.now += HOUR_NS * 2
-    with Journal(tmp_path / "log", limits, clock=clock) as journal:
-        assert journal.append([EVENT]) == 4
+    clock.passes(HOUR_NS * 2)
+    with Journal(tmp_path / "log", limits, clock=clock, boot=clock.boot) as journal:
+        assert journal.append([EVENT]) == 3  # by a clock that is just met nothing is removed yet
+        clock.passes(HOUR_NS)
+        assert journal.append([EVENT]) == 5
         journal.close(settle=True)
     assert [type(item) for item in read([tmp_path / "log"])] == [Notice, Event]
     assert verify(tmp_path / "log").faults == []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_clock_that_is_ahead_for_a_while_removes_nothing(tmp_path, restart):
+    """Set ahead by 91 days and back, also across restarts; only what has stood for an hour is believed."""
+    clock, directory = Clock(), tmp_path / "log"
+    clock.passes(2 * HOUR_NS)
+    journal = Journal(directory, EACH, clock=clock, boot=clock.boot)
+    for days in (0, 91, -91, 91, -91, 91):
+        if restart:
+            journal.close(settle=True)
+            journal = Journal(directory, EACH, clock=clock, boot=clock.boot)
+        clock.now += days * 24 * HOUR_NS
+        journal.append([EVENT])
+        clock.passes(HOUR_NS - 1)
+        journal.append([EVENT])
+    assert names(directory)[0].startswith("1.jsonl")
+    actions = [item.action for item in read([directory]) if isinstance(item, Notice)]
+    assert actions.count("clock-set-forward") == 3
+    clock.passes(1)
+    journal.append([EVENT])
+    journal.close(settle=True)
+    assert len(names(directory)) == 1
+    assert verify(directory).faults == []
 
 
 def test_what_a_notice_said_is_removed_even_after_a_crash(tmp_path):
