@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from enforcer.core.chain import ORIGIN, Link, covered, link_of
+from enforcer.core.chain import ORIGIN, Link, covered, is_older, link_of
 
 REMOVED = "journal-removed"
 """The action of retention's notice; its fields ``through`` and ``sha256`` say up to which record, and its batch's digest."""
@@ -21,7 +21,6 @@ MOST_FAULTS = 100
 
 _LONGEST = 1 << 18  # records without a chain that are kept in mind: no batch of the agent's is nearly as long
 _NUMBER = re.compile(rb'"event":\{"sequence":([0-9]{1,20})[,}]')
-_OLDER = b'"enforcer":{"schema":1'
 _REMOVED = f'"action":"{REMOVED}"'.encode()
 
 
@@ -94,7 +93,7 @@ class Verification:
         self.records += 1
         found = _NUMBER.search(line)
         sequence = int(found[1]) if found else None
-        if _OLDER in line and not self._origin:
+        if is_older(line) and not self._origin:
             self._older(line)
             return
         if _REMOVED in line:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import zstandard
 
 from enforcer.core.event import Event, Notice
+from enforcer.edges import appending
 from enforcer.edges.chained import verify
 from enforcer.edges.index import index_of, index_path, may_hold
 from enforcer.edges.journal import Journal
@@ -565,3 +567,47 @@ def test_a_newest_segment_that_is_sealed_and_emptied_is_refused(tmp_path, left):
     first.write_bytes(zstandard.ZstdCompressor().compress(b""))
     with pytest.raises(HostError, match="holds no record; move the file away"):
         Journal(directory)
+
+
+def test_a_batch_that_is_taken_back_is_shown_to_nobody(tmp_path, monkeypatch):
+    """The disk fills up in the middle of a batch, whose first lines can be read by then: neither a reader nor a follower shows
+    any of it, and the records that get its numbers come, each once.
+    """
+    directory, write_all, pieces, got = tmp_path / "log", appending._write_all, [], []
+    journal = Journal(directory)
+    journal.append([EVENT])
+    turns = iter([lambda: journal.append([NOTICE] * 600), lambda: journal.append([EVENT] * 1000)])
+    following = follow(directory, wait=lambda: turn(next(turns, None)))
+
+    def full(fd, data):
+        if pieces:
+            got.extend(follow(directory, wait=lambda: False))
+            got.extend(read([directory]))
+            monkeypatch.setattr(appending, "_write_all", write_all)
+            raise OSError(28, "No space left on device")
+        pieces.append(write_all(fd, data))
+
+    def turn(step):
+        if step:
+            with suppress(EdgeError):
+                step()
+        return step is not None
+
+    monkeypatch.setattr(appending, "_write_all", full)
+    found = list(following)
+    journal.close()
+    assert [type(item) for item in got] == [Event, Event]
+    assert [type(item) for item in found] == [Event] * 1001
+    assert [item.sequence for item in found] == list(range(1, 1002))
+
+
+def test_a_batch_without_its_end_is_shown_once_another_segment_follows(tmp_path):
+    """Somebody removed its last line: what is left of it is evidence, and ``verify`` tells."""
+    directory = filled(tmp_path / "log", [EVENT], [EVENT] * 3)
+    [*_, last] = segments_of(directory)
+    last.write_bytes(b"".join(last.read_bytes().splitlines(keepends=True)[:-1]))
+    assert sequences(directory) == [1]
+    assert sequences(last) == [2, 3]
+    (directory / "events-00000000000000000009.jsonl").touch()
+    assert sequences(directory) == [1, 2, 3]
+    assert [item.sequence for item in follow(directory, wait=lambda: False)] == [1, 2, 3]
