@@ -26,7 +26,7 @@ _REMOVED = f'"action":"{REMOVED}"'.encode()
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, at a line of a segment: ``kind`` is changed, missing, reordered, cut, damaged or head."""
+    """One thing that is wrong, at a line of a segment: ``kind`` is changed, missing, reordered, cut, damaged, index or head."""
 
     segment: str
     line: int
@@ -115,8 +115,15 @@ class Verification:
         self._forget()
 
     def beside(self, kind: str, text: str) -> None:
-        """Something is wrong beside the segment's lines."""
-        self._wrong(kind, 1, (self._first or 1), text)
+        """Something is wrong beside the lines of the segment."""
+        self._wrong(kind, 1, self._first or 1, text)
+
+    def gone(self, segment: str, first: int) -> None:
+        """At the end: a segment behind the last one was there, as what it left behind tells."""
+        self._segment = segment
+        self._wrong(
+            "missing", 1, first, f"the segment is missing, whose index is there: record {first} and what follows"
+        )
 
     def end(self, *, live: bool = False, alone: bool = False) -> None:
         """Nothing more comes. ``live``: an agent writes, so a last batch that is not whole yet is none that was cut; ``alone``:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from enforcer.core.verification import Verification
 from enforcer.core.words import escape
+from enforcer.edges.index import Indexing, index_of, index_path, indexed
 from enforcer.edges.seal import same
 from enforcer.edges.segments import blocks, first_sequence, is_gone, is_named, plain, segments_of
 from enforcer.errors import EdgeError
@@ -27,20 +28,29 @@ def verify(path: Path, *, wanted: str = "") -> Verification:
             continue  # retention has removed it since it was listed
         _feed(found, segment, partial=live and segment == segments[-1])
     found.end(live=live, alone=not path.is_dir())
+    for segment in indexed(path):
+        if first_sequence(segment) > (found.last or 0) and is_gone(segment) and index_path(segment).exists():
+            found.gone(
+                escape(segment.name), first_sequence(segment)
+            )  # retention removes the oldest only, and their index first
     return found
 
 
 def _feed(found: Verification, segment: Path, *, partial: bool) -> None:
     found.begin(escape(segment.name), first_sequence(segment) if is_named(segment) else None)
-    read = 0
+    read, indexing, index = 0, Indexing(), index_of(segment)
     try:
         for block in blocks(segment):
             read += len(block)
             for line in block.split(b"\n")[:-1]:
                 found.line(line + b"\n")
+                if index:
+                    indexing.add(line + b"\n")
         rest = segment.stat().st_size - read if segment == plain(segment) and segment.exists() else 0
         if _has_other_twin(segment):
             found.beside("changed", "the segment is there unsealed, too, and the two differ")
+        if index and index != indexing.made(index.sealed) and index == index_of(segment):
+            found.beside("index", f"{index_path(segment).name} says something else: readers may pass the segment over")
     except EdgeError as e:
         found.damaged(str(e))
         return

@@ -54,8 +54,8 @@ def _put_right(segment: Path, step: Step) -> None:
 
 
 def discard(segment: Path) -> None:
-    """Remove a segment in every form, and its index."""
-    for path in (plain(segment), sealed(segment), index_path(segment)):
+    """Remove a segment in every form, after its index: one that is left alone is that of a segment which somebody else removed."""
+    for path in (index_path(segment), plain(segment), sealed(segment)):
         path.unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from enforcer.cli.log_verify import verify_command
 from enforcer.core.verification import MOST_FAULTS
 from enforcer.edges.chained import verify
+from enforcer.edges.index import index_of, index_path
 from enforcer.edges.journal import Journal
 from enforcer.edges.segments import segment_name, segments_of
 from enforcer.settings import LIMITS, Limits
@@ -309,3 +310,28 @@ def test_damage_does_not_hide_what_is_missing_before_it(tmp_path):
     assert {fault.kind: fault.text[:28] for fault in verify(tmp_path / "log").faults}["missing"] == (
         "records 1 to 9 are missing, "
     )
+
+
+@pytest.mark.parametrize(
+    "change", [(b'"mcp-01"', b'"mcp-09"'), (b'"since": "20', b'"since": "21'), (b'"until": "20', b'"until": "19')]
+)
+def test_an_index_that_says_something_else_is_found(tmp_path, change):
+    """A reader would pass its segment over, and say nothing."""
+    segments = journal_of(tmp_path / "log", 3, 3, 3, limits=SMALL)
+    index = index_path(segments[1])
+    assert change[0] in index.read_bytes()
+    index.write_bytes(index.read_bytes().replace(*change))
+    assert index_of(segments[1])
+    assert [(fault.kind, fault.segment) for fault in verify(tmp_path / "log").faults] == [("index", segments[1].name)]
+    assert faults(segments[1]) == [("index", 1, 4)]
+
+
+def test_an_index_tells_of_a_removed_end(tmp_path):
+    """What the chain cannot show: the last segments are gone, and their indices were forgotten; or all are."""
+    segments = journal_of(tmp_path / "log", *[3] * 5, limits=SMALL)
+    for segment in segments[2:]:
+        segment.unlink()
+    assert faults(tmp_path / "log") == [("missing", 1, 7), ("missing", 1, 10)]
+    for segment in segments[:2]:
+        segment.unlink()
+    assert [sequence for _, _, sequence in faults(tmp_path / "log")] == [1, 4, 7, 10]
