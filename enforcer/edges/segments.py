@@ -79,6 +79,8 @@ def segments_of(path: Path) -> list[Path]:
     except NotADirectoryError:
         return [path]
     except FileNotFoundError as e:
+        if is_named(path) and not is_gone(path):
+            return [path]  # sealed since it was listed
         raise UsageError(f"no journal at {path}: name its directory or a file of it") from e
     except OSError as e:
         raise EdgeError(f"{path} cannot be read: {e.strerror}") from e

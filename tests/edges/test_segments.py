@@ -7,7 +7,7 @@ import zstandard
 
 from enforcer.edges.chained import verify
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import blocks, plain, sealed, segments_of
+from enforcer.edges.segments import blocks, plain, read, sealed, segments_of
 from enforcer.errors import EdgeError
 from tests.edges.test_journal import EVENT, NOTICE, sequences, written
 
@@ -56,6 +56,7 @@ def test_a_segment_that_is_sealed_while_it_is_read_is_read_on(tmp_path):
     content = segment.read_bytes()
     seal(segment)
     assert b"".join(blocks(segment)) == content
+    assert [item.sequence for item in read([segment])] == [1, 2]
     assert plain(sealed(segment)) == segment
 
 
