@@ -40,7 +40,7 @@ def export_command(*, journal: Path, query: Query, format_: str, out: Path) -> N
     Exit status: 0, whatever was found; 2 no such journal, or OUT cannot be meant; 3 pyarrow is missing; 4 the journal cannot
     be read or OUT not be written.
     """
-    if format_ == "timesketch" and out not in (STANDARD, out.with_suffix(SUFFIX)):
+    if format_ == "timesketch" and out != STANDARD and out.suffix != SUFFIX:
         raise UsageError(f"{out}: Timesketch takes only files whose names end in {SUFFIX}")
     if format_ == "parquet" and out == STANDARD and sys.stdout.isatty():
         raise UsageError("Parquet is no text for a terminal: name a file, or send it through a pipe")

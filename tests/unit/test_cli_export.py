@@ -28,8 +28,9 @@ from enforcer.core.timestamp import from_rfc3339, to_rfc3339
 from enforcer.core.words import escape, unescape
 from enforcer.edges import parquet as edge
 from enforcer.edges.csvfile import write_csv
+from enforcer.edges.index import index_path
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import read
+from enforcer.edges.segments import read, segment_name
 from enforcer.edges.timesketch import timesketch, write_timesketch
 from enforcer.errors import EdgeError, HostError, UsageError
 from tests.edges.test_ecs import EVENTS, NOTICES, TEXT
@@ -232,6 +233,8 @@ def test_timesketch_takes_only_jsonl(journal, tmp_path):
     """Its importer looks at the name: one that it would refuse is refused here."""
     with pytest.raises(UsageError, match=r"names end in \.jsonl"):
         run(cli, "export", "--journal", journal, "--format", "timesketch", tmp_path / "out.json")
+    with pytest.raises(UsageError, match=r"names end in \.jsonl"):
+        run(cli, "export", "--journal", journal, "--format", "timesketch", "/")
 
 
 def test_every_fact_has_its_column():
@@ -317,6 +320,11 @@ def test_nothing_but_a_file_is_replaced(journal, tmp_path):
             run(cli, "export", "--journal", journal, "--format", "csv", out)
     with pytest.raises(UsageError, match="lies in the journal"):
         run(cli, "export", "--journal", segment, "--format", "csv", segment)
+    for other in (segment_name(7), f"{segment_name(7)}.zst"):
+        with pytest.raises(UsageError, match="named like a segment"):
+            run(cli, "export", "--journal", segment, "--format", "csv", journal / other)
+    with pytest.raises(UsageError, match="lies in the journal"):
+        run(cli, "export", "--journal", segment, "--format", "csv", index_path(segment))
     with pytest.raises(UsageError, match="there is no directory"):
         run(cli, "export", "--journal", journal, "--format", "csv", tmp_path / "x" / "out.csv")
     assert len(list(read([journal]))) == len(RECORDS) + 3 * len(HOSTILE)
