@@ -611,3 +611,39 @@ def test_a_batch_without_its_end_is_shown_once_another_segment_follows(tmp_path)
     (directory / "events-00000000000000000009.jsonl").touch()
     assert sequences(directory) == [1, 2, 3]
     assert [item.sequence for item in follow(directory, wait=lambda: False)] == [1, 2, 3]
+
+
+def test_what_somebody_else_appended_costs_no_committed_batch(tmp_path, monkeypatch):
+    """A foreign line, and then a disk that is full: what is taken back is not what was committed before."""
+    directory = tmp_path / "log"
+    with Journal(directory) as journal:
+        journal.append([EVENT] * 3)
+        [segment] = segments_of(directory)
+        committed = segment.read_bytes()
+        with segment.open("ab") as file:
+            file.write(b"x" * 100)
+        with pytest.raises(EdgeError, match="has another length than was written"):
+            journal.append([EVENT])
+        assert journal.append([EVENT]) == 4
+        assert journal.recovered == 100
+    assert segment.read_bytes().startswith(committed)
+    assert sequences(directory) == [1, 2, 3, 4]
+    assert verify(directory).faults == []
+
+
+def test_one_segment_that_cannot_be_removed_keeps_no_other(tmp_path):
+    """The others are removed and sealed; it is told, and tried again."""
+    directory = filled(tmp_path / "log", *[[EVENT] * 50] * 4)
+    stuck = segments_of(directory)[0]
+    index_path(stuck).unlink()
+    index_path(stuck).mkdir()
+    with Journal(directory, Limits(segment_size=1, retain_size=1)) as journal:
+        for _ in range(3):
+            journal.append([EVENT])
+        journal.close(settle=True)
+        assert "Is a directory" in journal._keeper.trouble
+    assert segments_of(directory)[0] == stuck
+    assert len(segments_of(directory)) == 2
+    index_path(stuck).rmdir()
+    filled(directory, [EVENT], limits=Limits(segment_size=1, retain_size=1))
+    assert len(segments_of(directory)) == 1
