@@ -33,7 +33,8 @@ def export_command(*, journal: Path, query: Query, format_: str, out: Path) -> N
     """Write the recorded events to OUT, for other programs; - is standard output.
 
     OUT is there whole or not at all, and for its owner alone (mode 0600). parquet and csv have a row for each record and a
-    column for each fact; parquet needs the extra `export` (pip install 'enforcer[export]'). In csv what a spreadsheet would
+    column for each fact; parquet needs the extra `export` (pip install 'enforcer[export]'), and has for a time before 1677 or after
+    2262, which its nanoseconds do not reach, the nearest that they do. In csv what a spreadsheet would
     take for the beginning of a formula is written as \\xNN, as the journal writes control characters. timesketch is JSON
     Lines as Timesketch imports them; OUT must end in .jsonl.
 
