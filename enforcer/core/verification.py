@@ -122,7 +122,7 @@ class Verification:
         """At the end: a segment behind the last one was there, as what it left behind tells."""
         self._segment = segment
         self._wrong(
-            "missing", 1, first, f"the segment is missing, whose index is there: record {first} and what follows"
+            "missing", 1, first, f"the segment with record {first} and what follows is missing: its index is there"
         )
 
     def end(self, *, live: bool = False, alone: bool = False) -> None:

@@ -28,11 +28,10 @@ def verify(path: Path, *, wanted: str = "") -> Verification:
             continue  # retention has removed it since it was listed
         _feed(found, segment, partial=live and segment == segments[-1])
     found.end(live=live, alone=not path.is_dir())
-    for segment in indexed(path):
-        if first_sequence(segment) > (found.last or 0) and is_gone(segment) and index_path(segment).exists():
-            found.gone(
-                escape(segment.name), first_sequence(segment)
-            )  # retention removes the oldest only, and their index first
+    for segment in indexed(path):  # retention removes the oldest segments only, and each one's index first
+        first = first_sequence(segment)
+        if first > (found.last or 0) and is_gone(segment) and index_path(segment).exists():
+            found.gone(escape(segment.name), first)
     return found
 
 

@@ -79,7 +79,7 @@ def segments_of(path: Path) -> list[Path]:
     except NotADirectoryError:
         return [path]
     except FileNotFoundError as e:
-        if is_named(path) and not is_gone(path):
+        if is_named(path) and path == plain(path) and sealed(path).exists():
             return [path]  # sealed since it was listed
         raise UsageError(f"no journal at {path}: name its directory or a file of it") from e
     except OSError as e:
