@@ -33,14 +33,15 @@ def export_command(*, journal: Path, query: Query, format_: str, out: Path) -> N
     """Write the recorded events to OUT, for other programs; - is standard output.
 
     OUT is there whole or not at all, and for its owner alone (mode 0600). parquet and csv have a row for each record and a
-    column for each fact; parquet needs the extra `export` (pip install 'enforcer[export]'). In csv what a spreadsheet would
+    column for each fact; parquet needs the extra `export` (pip install 'enforcer[export]'), and has for a time before 1677 or after
+    2262, which its nanoseconds do not reach, the nearest that they do. In csv what a spreadsheet would
     take for the beginning of a formula is written as \\xNN, as the journal writes control characters. timesketch is JSON
     Lines as Timesketch imports them; OUT must end in .jsonl.
 
     Exit status: 0, whatever was found; 2 no such journal, or OUT cannot be meant; 3 pyarrow is missing; 4 the journal cannot
     be read or OUT not be written.
     """
-    if format_ == "timesketch" and out not in (STANDARD, out.with_suffix(SUFFIX)):
+    if format_ == "timesketch" and out != STANDARD and out.suffix != SUFFIX:
         raise UsageError(f"{out}: Timesketch takes only files whose names end in {SUFFIX}")
     if format_ == "parquet" and out == STANDARD and sys.stdout.isatty():
         raise UsageError("Parquet is no text for a terminal: name a file, or send it through a pipe")

@@ -16,8 +16,8 @@ from enforcer.core.event import Event, Notice
 from enforcer.core.model import Hook, Mechanism, Verdict
 from enforcer.core.query import KINDS, Query
 from enforcer.core.timestamp import moment
-from enforcer.edges.index import may_hold
-from enforcer.edges.segments import read
+from enforcer.edges.index import index_path, may_hold
+from enforcer.edges.segments import is_named, read
 from enforcer.errors import UsageError
 
 _Member = TypeVar("_Member", bound=IntEnum)
@@ -114,5 +114,7 @@ def _is_foreign(query: Query, segment: Path) -> bool:
 def refuse_journal(path: Path, journal: Path) -> None:
     """Raises ``UsageError`` where a file that is to be written would lie in the journal, or take the place of a part of it."""
     place, whole = path.resolve(), journal.resolve()
-    if place == whole or whole in place.parents:
+    if is_named(place) and place != whole and whole not in place.parents:
+        raise UsageError(f"{path} is named like a segment of a journal: choose another name")
+    if place in (whole, index_path(whole)) or whole in place.parents:
         raise UsageError(f"{path} lies in the journal that is read: write elsewhere")

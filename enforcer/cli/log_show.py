@@ -17,7 +17,7 @@ from enforcer.core.event import Event, Notice
 from enforcer.core.query import containers_of
 from enforcer.core.told import told
 from enforcer.core.words import escape
-from enforcer.edges.segments import blocks, first_sequence, read, segments_of
+from enforcer.edges.segments import blocks, first_sequence, plain, read, segments_of
 from enforcer.errors import UsageError
 
 AROUND = 3
@@ -75,9 +75,15 @@ def line_of(found: Found) -> str:
 
 
 def neighbours(journal: Path, found: Found) -> tuple[list[Event | Notice], list[Event | Notice]]:
-    """The last records before and the first after that are about the same container; about anything if it names none."""
+    """The last records before and the first after that are about the same container; about anything if it names none.
+
+    Raises ``UsageError`` if the record's segment was removed since; sealed it may be.
+    """
     segments, whose = segments_of(journal), containers_of(found.item)
-    place = segments.index(found.segment)
+    try:
+        place = [plain(segment) for segment in segments].index(plain(found.segment))
+    except ValueError as e:
+        raise UsageError(f"record {found.item.sequence} was just removed, as the limits of the journal say") from e
     before: list[Event | Notice] = []
     for segment in segments[place::-1]:  # backwards, so that no more of a large journal is read than must be
         if len(before) < AROUND:

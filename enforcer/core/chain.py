@@ -19,6 +19,7 @@ ORIGIN = "0" * 64
 """``previous`` of the first batch of all."""
 
 _LONGEST_MARK = 4096
+_OLDER = b'"enforcer":{"schema":1'
 _OPENING = b',"chain":{'
 _END = re.compile(
     rb',"chain":\{"records":([0-9]{1,18}),"mark":"((?:[^"\\]|\\.)*)",'
@@ -79,6 +80,11 @@ def link_of(line: bytes) -> Link | None:
     except ValueError:
         return None
     return Link(int(found[1]), mark, found[3].decode(), found[4].decode())
+
+
+def is_older(line: bytes) -> bool:
+    """Is the line of a version that wrote no chain?"""
+    return _OLDER in line
 
 
 def covered(end: bytes, link: Link) -> memoryview:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from enforcer.core.chain import ORIGIN, Link, covered, link_of
+from enforcer.core.chain import ORIGIN, Link, covered, is_older, link_of
 
 REMOVED = "journal-removed"
 """The action of retention's notice; its fields ``through`` and ``sha256`` say up to which record, and its batch's digest."""
@@ -21,13 +21,12 @@ MOST_FAULTS = 100
 
 _LONGEST = 1 << 18  # records without a chain that are kept in mind: no batch of the agent's is nearly as long
 _NUMBER = re.compile(rb'"event":\{"sequence":([0-9]{1,20})[,}]')
-_OLDER = b'"enforcer":{"schema":1'
 _REMOVED = f'"action":"{REMOVED}"'.encode()
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, at a line of a segment: ``kind`` is changed, missing, reordered, cut, damaged or head."""
+    """One thing that is wrong, at a line of a segment: ``kind`` is changed, missing, reordered, cut, damaged, index or head."""
 
     segment: str
     line: int
@@ -44,11 +43,11 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where the oldest chained record stands, the number before it, and the digest that its batch follows on."""
+    """Where the oldest chained record stands, the number before it, and the digest that its batch follows on (None: damaged)."""
 
     segment: str
     through: int
-    previous: str
+    previous: str | None
 
 
 class Verification:
@@ -61,10 +60,12 @@ class Verification:
     def __init__(self, wanted: str = "") -> None:
         self._wanted = wanted
         self._segment, self._line = "", 0
+        self._first: int | None = None
         self._batch, self._hash = list[_Line](), sha256()
         self._removed: dict[int, str] = {}  # through which record, as retention's notices say, and its batch's digest
         self._origin: _Origin | None = None
         self._sure = True  # is ``last`` the number of the last record of what was read?
+        self._damage: int | None = None  # which fault tells of the segment that was read last
         self.faults: list[Fault] = []
         self.more_faults = 0
         self.head: str | None = None
@@ -75,14 +76,16 @@ class Verification:
     def begin(self, segment: str, first: int | None) -> None:
         """A segment begins, whose name says that its first record is ``first`` (None: it has no such name)."""
         self._close_batch()
-        self._segment, self._line = segment, 0
+        self._segment, self._first, self._line = segment, first, 0
         if self._sure and self.last is not None and first is not None and first > self.last + 1:
             text = f"records {self.last + 1} to {first - 1} are missing before this segment"
             self._wrong("missing", 1, self.last + 1, text)
             self.head = None
+        if not self._sure and first is not None:
+            self._unknown_before(first)
         if first is not None:
             self.last = max(self.last or 0, first - 1)
-        self._sure = True
+        self._sure, self._damage = True, None
 
     def line(self, line: bytes) -> None:
         """The segment's next line, newline included."""
@@ -90,9 +93,8 @@ class Verification:
         self.records += 1
         found = _NUMBER.search(line)
         sequence = int(found[1]) if found else None
-        if _OLDER in line and not self._origin:
-            self.unchained += 1
-            self.last = sequence
+        if is_older(line) and not self._origin:
+            self._older(line)
             return
         if _REMOVED in line:
             self._hear(line)
@@ -107,9 +109,21 @@ class Verification:
     def damaged(self, why: str) -> None:
         """The rest of the segment cannot be read."""
         self._wrong("damaged", self._line + 1, (self.last or 0) + 1, why)
-        self._origin = self._origin or _Origin(self._segment, 0, ORIGIN)
+        self._damage = len(self.faults) - 1 if not self.more_faults else None
+        self._origin = self._origin or _Origin(self._segment, (self._first or 1) - 1, None)
         self._sure = False
         self._forget()
+
+    def beside(self, kind: str, text: str) -> None:
+        """Something is wrong beside the lines of the segment."""
+        self._wrong(kind, 1, self._first or 1, text)
+
+    def gone(self, segment: str, first: int) -> None:
+        """At the end: a segment behind the last one was there, as what it left behind tells."""
+        self._segment = segment
+        self._wrong(
+            "missing", 1, first, f"the segment with record {first} and what follows is missing: its index is there"
+        )
 
     def end(self, *, live: bool = False, alone: bool = False) -> None:
         """Nothing more comes. ``live``: an agent writes, so a last batch that is not whole yet is none that was cut; ``alone``:
@@ -117,20 +131,42 @@ class Verification:
         """
         if not live:
             self._close_batch()
-        origin = self._origin if not (self.unchained or alone) else None
+        origin = self._origin if not alone else None
         if origin and not self._is_explained(origin):
             self._segment = origin.segment
             text = f"records 1 to {origin.through} are missing, and no notice says that retention removed them"
-            self._wrong("missing", 1, 1, text if origin.through else "the chain does not begin here")
+            began = origin.through == 0 or self.unchained > 0
+            self._wrong("missing", 1, 1, "the chain does not begin here" if began else text)
         if self._wanted and self.wanted_at is None:
             self._wrong("head", self._line, self.last or 0, f"the digest {self._wanted} is not in the chain")
 
     def _is_explained(self, origin: _Origin) -> bool:
-        """Is it right that nothing is there before? Retention may have said more than it could remove yet."""
-        if origin.through == 0:
-            return origin.previous == ORIGIN
-        said = self._removed.get(origin.through) == origin.previous
+        """Is it right that nothing is there before? Retention may have said more than it could remove yet.
+
+        After records of a version that wrote no chain it begins as if nothing was there before: who put them there cannot know.
+        """
+        if origin.through == 0 or self.unchained:
+            return origin.previous in (ORIGIN, None)
+        digest = self._removed.get(origin.through)
+        said = digest is not None and origin.previous in (digest, None)
         return said or any(through > origin.through for through in self._removed)
+
+    def _older(self, line: bytes) -> None:
+        """A record of a version that wrote no chain: only its number can be looked at."""
+        self.unchained += 1
+        number = _number_of(line)
+        expected = number if self.last is None else self.last + 1
+        if number is None or number != expected:
+            self._misplaced(_Line(self._line, number), number or 0, expected or 0, shuffled=False)
+        self.last = max(self.last or 0, number or 0)
+
+    def _unknown_before(self, first: int) -> None:
+        """The segment before is damaged: whether more is missing between that and the record ``first`` cannot be seen."""
+        begin = (self.last or 0) + 1
+        if self._damage is not None and begin < first:
+            fault = self.faults[self._damage]
+            text = f"{fault.text}; what of the records {begin} to {first - 1} was there is not known"
+            self.faults[self._damage] = replace(fault, text=text)
 
     def _judge(self, link: Link) -> None:
         """A batch is complete."""
@@ -202,3 +238,12 @@ class Verification:
             self.faults.append(Fault(self._segment, line, sequence, kind, text))
         else:
             self.more_faults += 1
+
+
+def _number_of(line: bytes) -> int | None:
+    """The number that a line says of itself, if it is a JSON document with one."""
+    try:
+        number = json.loads(line)["event"]["sequence"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return number if isinstance(number, int) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterable
@@ -32,8 +33,11 @@ class Appended:
 
         Raises ``OSError``, and what ``pieces`` raises.
         """
-        if _inode(os.stat(self.path)) != self.inode:
+        status = os.stat(self.path)
+        if _inode(status) != self.inode:
             raise FileNotFoundError(f"{self.path.name} was replaced by another file")
+        if status.st_size != self.end:  # what is taken back by ``end`` would be another batch than this one
+            raise OSError(errno.EIO, f"{self.path.name} has another length than was written")
         end, committed = self.end, False
         try:
             for piece in pieces:

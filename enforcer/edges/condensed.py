@@ -21,7 +21,7 @@ from enforcer.core.query import Query
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
-from enforcer.edges.segments import blocks, read, segments_of
+from enforcer.edges.segments import blocks, is_gone, read, segments_of
 from enforcer.edges.skim import AFTER, Skim, Sum
 from enforcer.errors import AbiError, EdgeError
 
@@ -99,6 +99,8 @@ class Condensed:
         """The attempts of the files and directories, condensed, in no order. Errors as of ``segments.read``."""
         for path in paths:
             for segment in segments_of(path):
+                if segment != path and is_gone(segment):
+                    continue  # retention has removed it since it was listed
                 number = 0
                 for block in blocks(segment, size=BLOCK):
                     yield from self._block(block, segment, number)

@@ -14,7 +14,7 @@ from enforcer.core.chain import link_of
 from enforcer.core.select import glob_match
 from enforcer.core.timestamp import from_rfc3339, to_rfc3339
 from enforcer.core.words import unescape
-from enforcer.edges.segments import SEALED
+from enforcer.edges.segments import SEALED, is_named
 
 _MOST_ROWS = 4096
 """Beyond so many kinds of attempt nothing is counted apart any more: an index is small."""
@@ -136,6 +136,14 @@ class Indexing:
 def index_path(segment: Path) -> Path:
     """Where the index of a segment is; its name is none that a log shipper would take for a segment."""
     return segment.with_name(segment.name.removesuffix(SEALED).removesuffix(".jsonl") + ".index.json")
+
+
+def indexed(directory: Path) -> list[Path]:
+    """The segments, as they were before they were sealed, that have an index in the directory, oldest first."""
+    found = (
+        path.with_name(path.name.replace(".index.json", ".jsonl")) for path in directory.glob("events-*.index.json")
+    )
+    return sorted(segment for segment in found if is_named(segment))
 
 
 def unfinished(path: Path) -> Path:

@@ -23,6 +23,7 @@ from enforcer.edges.ecs import encode_all
 from enforcer.edges.keeper import Keeper
 from enforcer.edges.retention import expired, notice_of
 from enforcer.edges.segments import SEALED, first_sequence, segment_name, segments_of
+from enforcer.edges.standing import Standing, since_boot
 from enforcer.edges.tail import Tail, last_tail, tail_of
 from enforcer.errors import EdgeError, HostError
 from enforcer.settings import LIMITS, Limits
@@ -38,14 +39,22 @@ JUMP_NS = 1_000_000_000
 
 
 class Journal:
-    """One per directory, used by one thread. ``clock`` is UTC in nanoseconds.
+    """One per directory, used by one thread. ``clock`` is UTC in nanoseconds, ``boot`` what has passed since the machine's start.
 
     ``recovered`` is the number of bytes that were cut from a torn end when the directory was last opened. Raises
     ``HostError`` if the directory cannot be made, written or trusted, or if another agent holds it.
     """
 
-    def __init__(self, directory: Path, limits: Limits = LIMITS, *, clock: Callable[[], int] = time.time_ns) -> None:
-        self._directory, self._limits, self._clock = directory, limits, clock
+    def __init__(
+        self,
+        directory: Path,
+        limits: Limits = LIMITS,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        boot: Callable[[], int] = since_boot,
+    ) -> None:
+        self._directory, self._limits, self._clock, self._boot = directory, limits, clock, boot
+        self._standing = Standing(clock(), boot())
         self._lock = -1
         self._segment: Appended | None = None
         self._committed: Appended | None = None  # outlives a failure: what lies behind its end was never promised
@@ -73,10 +82,11 @@ class Journal:
             segment = self._segment or self._open()
             if not batch:
                 return self._last
-            now = self._clock()
+            now, boot = self._clock(), self._boot()
+            self._standing.look(now, boot)
             if segment.end and self._is_full(segment, now):
                 segment = self._rotate(now)
-            gone, trouble = self._gone(now), self._keeper.trouble
+            gone, trouble = self._gone(now, boot), self._keeper.trouble
             self._commit(segment, [*self._own_notices(gone, trouble, now), *batch], mark or self._mark)
         except (OSError, HostError, EdgeError) as e:
             self.close()
@@ -84,7 +94,7 @@ class Journal:
         if gone:
             self._keeper.order(segment.path, gone)
             self._gone_through = first_sequence(gone[-1])
-        self._now, self._trouble = now, trouble
+        self._now, self._trouble, self._standing.ahead = now, trouble, 0
         return self._last
 
     def close(self, *, settle: bool = False) -> None:
@@ -125,12 +135,12 @@ class Journal:
         self._keeper.order(segment.path)
         return segment
 
-    def _gone(self, now: int) -> list[Path]:
-        """What is to be removed: looked for after a rotation, and every minute."""
+    def _gone(self, now: int, boot: int) -> list[Path]:
+        """What is to be removed: looked for after a rotation, and every minute. Nothing is too old by a clock that was just set."""
         if abs(now - self._looked) < LOOK_NS:
             return []
         self._looked = now
-        return expired(self._kept(), self._limits, now)
+        return expired(self._kept(), self._limits, now if self._standing.stood(boot) else 0)
 
     def _kept(self) -> list[Path]:
         """The segments but for those that the keeper was told to remove."""
@@ -142,6 +152,10 @@ class Journal:
             back = (self._now - now) // 1_000_000
             text = f"the clock went back by {back / 1000:.3f} s: the order of the records is that of their numbers"
             found.append(Notice(0, now, "clock-set-back", text, outcome="unknown", fields={"milliseconds": back}))
+        if self._standing.ahead:
+            text = f"the clock was set ahead by {self._standing.ahead / 1e9:.3f} s: for an hour nothing is removed for its age"
+            fields: dict[str, str | int] = {"milliseconds": self._standing.ahead // 1_000_000}
+            found.append(Notice(0, now, "clock-set-forward", text, outcome="unknown", fields=fields))
         if trouble and trouble != self._trouble:
             text = f"complete segments cannot be sealed or removed: {trouble}"
             found.append(Notice(0, now, "journal-not-sealed", text, outcome="failure"))

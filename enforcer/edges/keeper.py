@@ -65,15 +65,23 @@ class Keeper:
         while order := self._orders.get():
             try:
                 self._began = time.monotonic()
-                self._remove.extend(order.remove)
-                while self._remove:
-                    discard(self._remove[0])
-                    del self._remove[0]
-                self.trouble = tidy(self._directory, order.current, self._done, self._step)
+                kept = self._discarded([*self._remove, *order.remove])
+                self.trouble = tidy(self._directory, order.current, self._done, self._step) or kept
             except _StoppedError:
                 return
             except (OSError, EdgeError, UsageError) as e:
                 self.trouble = str(e)
+
+    def _discarded(self, segments: Sequence[Path]) -> str:
+        """Remove what can be removed; why the first that could not is there still, nothing if all are gone."""
+        troubles, self._remove = [], []
+        for segment in segments:
+            try:
+                discard(segment)
+            except OSError as e:
+                troubles.append(str(e))
+                self._remove.append(segment)
+        return troubles[0] if troubles else ""
 
     def _step(self) -> None:
         now = time.monotonic()

@@ -10,11 +10,13 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from enforcer.core.event import Event, Notice
-from enforcer.core.flat import COLUMNS, Type, Value, row
+from enforcer.core.flat import COLUMNS, Column, Type, Value, row
 from enforcer.errors import EdgeError, HostError
 
 GROUP = 1 << 14
 """Rows of a group: some megabytes while it is made, and readers can skip by its statistics."""
+
+_TIMES = -(2**63), 2**63 - 1  # ns since 1970: the years 1677 to 2262
 
 
 class _Counting:
@@ -88,5 +90,13 @@ def _groups(items: Iterable[Event | Notice]) -> Iterator[list[tuple[Value, ...]]
 
 
 def _batch(arrow: Any, schema: Any, rows: Sequence[tuple[Value, ...]]) -> Any:  # noqa: ANN401 -- pyarrow has no types
-    columns = zip(zip(*rows, strict=True), schema, strict=True)
-    return arrow.record_batch([arrow.array(values, field.type) for values, field in columns], schema=schema)
+    columns = zip(zip(*rows, strict=True), COLUMNS, schema, strict=True)
+    arrays = [arrow.array(_clipped(values, column), field.type) for values, column, field in columns]
+    return arrow.record_batch(arrays, schema=schema)
+
+
+def _clipped(values: Sequence[Value], column: Column) -> Sequence[Value]:
+    """One record with a clock's nonsense must not keep all the others from being exported: the help text says so."""
+    if column.type is not Type.TIME:
+        return values
+    return [min(max(value, _TIMES[0]), _TIMES[1]) if isinstance(value, int) else value for value in values]

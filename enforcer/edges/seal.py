@@ -12,7 +12,7 @@ from pathlib import Path
 import zstandard
 
 from enforcer.edges.index import Indexing, index_of, index_path, unfinished, write_index
-from enforcer.edges.segments import blocks, plain, sealed, segments_of
+from enforcer.edges.segments import blocks, content, plain, sealed, segments_of
 from enforcer.errors import EdgeError
 
 LEVEL = 3
@@ -54,14 +54,16 @@ def _put_right(segment: Path, step: Step) -> None:
 
 
 def discard(segment: Path) -> None:
-    """Remove a segment in every form, and its index."""
-    for path in (plain(segment), sealed(segment), index_path(segment)):
+    """Remove a segment in every form, after its index: one that is left alone is that of a segment which somebody else removed."""
+    for path in (index_path(segment), plain(segment), sealed(segment)):
         path.unlink(missing_ok=True)
 
 
 def _seal(segment: Path, step: Step) -> None:
     target = sealed(segment)
-    if not (target.exists() and _same(segment, target, step)):
+    if not (target.exists() and same(segment, target, step)):
+        if target.exists() and _is_whole(target, step):
+            raise EdgeError(f"{segment} is there sealed, too, and the two differ: neither was touched")
         _compress(segment, target, step)
     segment.unlink()
     _sync(segment.parent)
@@ -119,12 +121,12 @@ def _add(indexing: Indexing, lines: Sequence[bytes], step: Step) -> None:
         step()
 
 
-def _same(segment: Path, target: Path, step: Step) -> bool:
-    """Does the sealed one, which a crash may have kept from the disk, hold what the plain one does?"""
+def same(segment: Path, target: Path, step: Step) -> bool:
+    """Does the sealed one, which a crash may have kept from the disk, hold what the plain one does? Raises ``OSError``."""
     position = 0
     try:
         with segment.open("rb") as file:
-            for block in blocks(target):
+            for block in content(target):
                 if file.read(len(block)) != block:
                     return False
                 position += len(block)
@@ -132,6 +134,16 @@ def _same(segment: Path, target: Path, step: Step) -> bool:
     except EdgeError:
         return False
     return position == segment.stat().st_size
+
+
+def _is_whole(target: Path, step: Step) -> bool:
+    """Can the sealed one be read to its end?"""
+    try:
+        for _ in content(target):
+            step()
+    except EdgeError:
+        return False
+    return True
 
 
 def _sync(directory: Path) -> None:

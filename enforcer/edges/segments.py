@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import zstandard
 
+from enforcer.core.chain import is_older, link_of
 from enforcer.core.event import Event, Notice
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
@@ -25,6 +26,7 @@ BLOCK = 1 << 20
 
 _NAME = re.compile(r"events-(\d{20})\.jsonl(?:\.zst)?", re.ASCII)
 _MAX_LINE = 16 << 20  # bytes; what has no newline in so many is no journal, and must not fill the memory
+_LONGEST = 1 << 18  # records of a batch; what has no end in so many is none of the agent's
 _FRAME_HEADER = 18  # bytes at most, RFC 8878
 
 
@@ -77,29 +79,33 @@ def segments_of(path: Path) -> list[Path]:
     except NotADirectoryError:
         return [path]
     except FileNotFoundError as e:
+        if is_named(path) and path == plain(path) and sealed(path).exists():
+            return [path]  # sealed since it was listed
         raise UsageError(f"no journal at {path}: name its directory or a file of it") from e
     except OSError as e:
         raise EdgeError(f"{path} cannot be read: {e.strerror}") from e
 
 
 def read(paths: Iterable[Path], *, skip: Callable[[Path], bool] | None = None) -> Iterator[Event | Notice]:
-    """Every record of the files and directories, in their order. A last line without its newline is not there yet.
+    """Every record of the files and directories, in their order. A last line without its newline is not there yet, nor are, in a
+    directory, records of a last batch that has no end: the agent may be writing it, and may take it back.
 
     ``skip`` says of a segment whether to pass it over (``enforcer.edges.index.may_hold``). One that retention removes while the
     others are read was none of those that are there.
     Raises ``UsageError`` for a path that does not exist, ``EdgeError`` with file and line for what is none of ours.
     """
     for path in paths:
-        for segment in segments_of(path):
+        segments = segments_of(path)
+        for segment in segments:
             if (segment != path and is_gone(segment)) or (skip and skip(segment)):
                 continue
-            for _, item in _records(_Place(segment)):
-                yield item
+            for _, items in _committed(_Place(segment), whole=segment == path or _is_complete(segment, segments)):
+                yield from items
 
 
 def follow(path: Path, *, wait: Callable[[], bool]) -> Iterator[Event | Notice]:
-    """Every record there is and then each new one. At the end ``wait`` is called: it returns when there may be more,
-    or ``False`` to end. A directory that goes away and comes back is followed on. Errors as of ``read``.
+    """Every record there is and then each new one, once its batch is whole. At the end ``wait`` is called: it returns when there
+    may be more, or ``False`` to end. A directory that goes away and comes back is followed on. Errors as of ``read``.
     """
     place, segments = _Place(Path()), segments_of(path)
     while True:
@@ -108,9 +114,9 @@ def follow(path: Path, *, wait: Callable[[], bool]) -> Iterator[Event | Notice]:
             if name < known or (segment != path and is_gone(segment)):
                 continue
             place = replace(place, path=segment) if name == known else _Place(segment)
-            for reached, item in _records(place):
+            for reached, items in _committed(place, whole=_is_complete(segment, segments)):
                 place = reached
-                yield item
+                yield from items
         if not wait():
             return
         segments = []
@@ -125,7 +131,7 @@ def blocks(path: Path, *, start: int = 0, size: int = BLOCK) -> Iterator[bytes]:
     file cannot be read, has an endless line, or is a sealed one that is damaged or cut short.
     """
     rest = b""
-    for read_bytes in _bytes_of(path, start, size):
+    for read_bytes in content(path, start=start, size=size):
         data = rest + read_bytes
         end = data.rfind(b"\n", max(0, len(rest) - 1)) + 1
         if end:
@@ -140,10 +146,14 @@ def is_gone(segment: Path) -> bool:
     return not (plain(segment).exists() or sealed(segment).exists())
 
 
-def _bytes_of(path: Path, start: int, size: int) -> Iterator[bytes]:
+def content(path: Path, *, start: int = 0, size: int = BLOCK) -> Iterator[bytes]:
+    """All bytes of a plain or sealed segment, whatever they are. Parameters and errors as of ``blocks``.
+
+    What is called sealed is never read as plain: damaged at its beginning, or emptied, it would be a segment without records.
+    """
     try:
         with _opened(path) as file:
-            if file.read(4) == zstandard.FRAME_HEADER[:4]:
+            if str(file.name).endswith(SEALED) or file.read(4) == zstandard.FRAME_HEADER[:4]:
                 file.seek(0)
                 yield from _decompressed(path, file, start, size)
                 return
@@ -165,9 +175,11 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _decompressed(path: Path, file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
-    """Of what was compressed, all from ``start`` on. A frame says how long it is: one that ends early was cut."""
+    """Of what was compressed, all from ``start`` on. We write one frame, which says how long it is: what ends early was cut."""
     try:
         wanted = zstandard.get_frame_parameters(file.read(_FRAME_HEADER)).content_size
+        if wanted == zstandard.CONTENTSIZE_UNKNOWN:
+            raise EdgeError(f"{escape(str(path))} is damaged: its frame does not say how long it is, as ours do")
         file.seek(0)
         position = 0
         with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False) as stream:
@@ -177,17 +189,29 @@ def _decompressed(path: Path, file: BinaryIO, start: int, size: int) -> Iterator
                     yield data[max(0, len(data) - (position - start)) :]
     except zstandard.ZstdError as e:
         raise EdgeError(f"{escape(str(path))} is damaged: {e}") from e
-    if wanted != zstandard.CONTENTSIZE_UNKNOWN and position < wanted:
+    if position < wanted:
         raise EdgeError(f"{escape(str(path))} is cut short: {position} of {wanted} bytes are there")
+    if position > wanted:
+        raise EdgeError(f"{escape(str(path))} is damaged: more than its one frame is there")
 
 
-def _records(start: _Place) -> Iterator[tuple[_Place, Event | Notice]]:
-    place = start
+def _is_complete(segment: Path, segments: Sequence[Path]) -> bool:
+    """Does nobody write there any more?"""
+    return segment != segments[-1] or not is_named(segment) or segment.name.endswith(SEALED)
+
+
+def _committed(start: _Place, *, whole: bool) -> Iterator[tuple[_Place, list[Event | Notice]]]:
+    """The records batch by batch, and where each ends; one by one where all are there: ``whole``."""
+    place, held = start, list[Event | Notice]()
     for block in blocks(start.path, start=start.end):
         begin = 0
         while end := block.find(b"\n", begin) + 1:
+            line = block[begin:end]
             place = _Place(place.path, place.end + end - begin, place.line + 1)
-            yield place, _record(block[begin:end], place)
+            held.append(_record(line, place))
+            if whole or len(held) >= _LONGEST or link_of(line) or is_older(line):
+                yield place, held
+                held = []
             begin = end
 
 

@@ -12,7 +12,7 @@ import msgspec
 from enforcer.core.chain import Link, digest_of, link_of
 from enforcer.edges.ecs import decode
 from enforcer.edges.ecs_line import SCHEMA, Header
-from enforcer.edges.segments import blocks, first_sequence
+from enforcer.edges.segments import SEALED, blocks, first_sequence
 from enforcer.errors import EdgeError, HostError
 
 _WINDOW = 64 << 10  # bytes first read from the end: a batch of a quiet host fits
@@ -58,6 +58,8 @@ def last_tail(path: Path) -> Tail:
             line, end = block[block.rfind(b"\n", 0, -1) + 1 :], end + len(block)
     except EdgeError as e:
         raise HostError(f"what was recorded last is not known: {e}; move the file away") from e
+    if not line and path.name.endswith(SEALED):  # none of ours is, and its number must not be given again
+        raise HostError(f"what was recorded last is not known: {path} holds no record; move the file away")
     if not line:
         return Tail(0, first_sequence(path) - 1)
     return Tail(end, *_ours(path, line), link_of(line))

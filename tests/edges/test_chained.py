@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from enforcer.cli.log_verify import verify_command
 from enforcer.core.verification import MOST_FAULTS
 from enforcer.edges.chained import verify
+from enforcer.edges.index import index_of, index_path
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import segments_of
+from enforcer.edges.segments import segment_name, segments_of
 from enforcer.settings import LIMITS, Limits
 from tests.edges.test_journal import EVENT, NOTICE
 from tests.edges.test_segments import seal
@@ -248,3 +249,89 @@ def test_one_sealed_file_is_enough(tmp_path):
     copy = tmp_path / "evidence.zst"
     copy.write_bytes(seal(segment).read_bytes())
     assert faults(copy) == []
+
+
+def older(number):
+    """A line that says it is of a version without a chain."""
+    return (
+        json.dumps({"event": {"sequence": number}, "enforcer": {"schema": 1}}, separators=(",", ":")).encode() + b"\n"
+    )
+
+
+@pytest.mark.parametrize("numbers", [[6], range(1, 7)])
+def test_older_lines_excuse_no_missing_past(tmp_path, numbers):
+    """Who puts them in the place of what he removed needs no hash for it: but the chain after them does not begin there."""
+    segments = journal_of(tmp_path / "log", *[3] * 5, limits=SMALL)
+    for segment in segments[:2]:
+        segment.unlink()
+    (tmp_path / "log" / segment_name(numbers[0])).write_bytes(b"".join(map(older, numbers)))
+    [fault] = verify(tmp_path / "log").faults
+    assert (fault.kind, fault.segment, fault.text) == ("missing", segments[2].name, "the chain does not begin here")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wanted"),
+    [
+        ((1, 2, 3), []),
+        ((1, 3), [("missing", 2, 2)]),
+        ((1, 2, 2), [("reordered", 3, 2)]),
+        ((1, "x"), [("changed", 2, 2)]),
+    ],
+)
+def test_older_lines_are_counted(tmp_path, numbers, wanted):
+    """Their numbers rise one by one, although nothing else is known of them."""
+    (tmp_path / segment_name(1)).write_bytes(b"".join(map(older, numbers)))
+    assert faults(tmp_path) == wanted
+
+
+def damage(segment):
+    """Flip a bit of a sealed segment's checksum."""
+    data = segment.read_bytes()
+    segment.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def test_damage_does_not_hide_what_is_missing_after_it(tmp_path):
+    """Where a segment is damaged and the next ones are gone, it is said of which records nothing is known."""
+    segments = journal_of(tmp_path / "log", *[3] * 8, limits=SMALL)
+    damage(segments[1])
+    for segment in segments[2:5]:
+        segment.unlink()
+    [fault] = verify(tmp_path / "log").faults
+    assert (fault.kind, fault.segment) == ("damaged", segments[1].name)
+    assert re.search(r"; what of the records [4-7] to 15 was there is not known$", fault.text)
+
+
+def test_damage_does_not_hide_what_is_missing_before_it(tmp_path):
+    """The oldest segments are gone and the next one is damaged: both are told."""
+    segments = journal_of(tmp_path / "log", *[3] * 8, limits=SMALL)
+    damage(segments[3])
+    for segment in segments[:3]:
+        segment.unlink()
+    assert {fault.kind: fault.text[:28] for fault in verify(tmp_path / "log").faults}["missing"] == (
+        "records 1 to 9 are missing, "
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [(b'"mcp-01"', b'"mcp-09"'), (b'"since": "20', b'"since": "21'), (b'"until": "20', b'"until": "19')]
+)
+def test_an_index_that_says_something_else_is_found(tmp_path, change):
+    """A reader would pass its segment over, and say nothing."""
+    segments = journal_of(tmp_path / "log", 3, 3, 3, limits=SMALL)
+    index = index_path(segments[1])
+    assert change[0] in index.read_bytes()
+    index.write_bytes(index.read_bytes().replace(*change))
+    assert index_of(segments[1])
+    assert [(fault.kind, fault.segment) for fault in verify(tmp_path / "log").faults] == [("index", segments[1].name)]
+    assert faults(segments[1]) == [("index", 1, 4)]
+
+
+def test_an_index_tells_of_a_removed_end(tmp_path):
+    """What the chain cannot show: the last segments are gone, and their indices were forgotten; or all are."""
+    segments = journal_of(tmp_path / "log", *[3] * 5, limits=SMALL)
+    for segment in segments[2:]:
+        segment.unlink()
+    assert faults(tmp_path / "log") == [("missing", 1, 7), ("missing", 1, 10)]
+    for segment in segments[:2]:
+        segment.unlink()
+    assert [sequence for _, _, sequence in faults(tmp_path / "log")] == [1, 4, 7, 10]

@@ -18,8 +18,10 @@ from enforcer.edges import condensed
 from enforcer.edges.condensed import Condensed
 from enforcer.edges.ecs import encode
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import read
+from enforcer.edges.segments import read, segments_of
 from enforcer.errors import EdgeError
+from enforcer.settings import Limits
+from tests.edges.test_journal import EVENT
 from tests.unit.test_replay import POLICIES, Recorder, hosts
 
 START = 1_763_431_200_000_000_000
@@ -210,3 +212,15 @@ def test_a_truncated_segment_is_said(tmp_path):
     path.write_bytes(zstandard.ZstdCompressor().compress(GOOD * 5000)[:-20])
     with pytest.raises(EdgeError):
         list(Condensed(Query(), lambda _: False).events([tmp_path]))
+
+
+def test_what_retention_removes_meanwhile_is_passed_over(tmp_path):
+    """As a reader line by line does: the segment was listed, and is in no form there any more."""
+    with Journal(tmp_path, Limits(segment_size=1)) as journal:
+        for _ in range(4):
+            journal.append([EVENT])
+        journal.close(settle=True)
+    found = Condensed(Query(), lambda _: True).events([tmp_path])
+    first = next(found)
+    segments_of(tmp_path)[1].unlink()
+    assert first.count + sum(event.count for event in found) == 3 * EVENT.count

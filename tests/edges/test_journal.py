@@ -338,7 +338,7 @@ def test_a_damaged_line_is_named(tmp_path):
 
 def test_a_line_that_is_being_written_is_not_there_yet(tmp_path):
     """A reader beside a writer never sees half a record, and no error either."""
-    segment = written(tmp_path / "log", [EVENT, EVENT])
+    segment = written(tmp_path / "log", [EVENT], [EVENT])
     segment.write_bytes(segment.read_bytes()[:-10])
     assert sequences(tmp_path / "log") == [1]
 

@@ -9,16 +9,18 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import zstandard
 
 from enforcer.core.event import Event, Notice
+from enforcer.edges import appending
 from enforcer.edges.chained import verify
 from enforcer.edges.index import index_of, index_path, may_hold
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import follow, read, sealed, segments_of
+from enforcer.edges.segments import blocks, follow, plain, read, sealed, segments_of
 from enforcer.errors import EdgeError, HostError
 from enforcer.settings import Limits
 from enforcer.sinks.journal import JournalSink
@@ -29,14 +31,23 @@ HOUR_NS = 3600 * 10**9
 
 
 class Clock:
-    """A clock that stands until it is set."""
+    """A clock that stands until it is set, or until time passes."""
 
     def __init__(self):
-        self.now = NOW
+        self.now, self.booted = NOW, 0
 
     def __call__(self):
         """Now."""
         return self.now
+
+    def boot(self):
+        """Since the machine's start."""
+        return self.booted
+
+    def passes(self, ns):
+        """Time passes."""
+        self.now += ns
+        self.booted += ns
 
 
 def names(directory):
@@ -67,12 +78,12 @@ def test_a_segment_that_is_large_enough_is_complete(tmp_path):
 def test_a_segment_that_is_old_enough_is_complete(tmp_path):
     """Also across a restart, and also if its first record is from the future of a wrong clock."""
     clock = Clock()
-    with Journal(tmp_path / "log", Limits(segment_age=3600), clock=clock) as journal:
+    with Journal(tmp_path / "log", Limits(segment_age=3600), clock=clock, boot=clock.boot) as journal:
         journal.append([replace(EVENT, time_ns=clock.now)])
-        clock.now += HOUR_NS - 1
+        clock.passes(HOUR_NS - 1)
         journal.append([EVENT])
     clock.now += 1
-    with Journal(tmp_path / "log", Limits(segment_age=3600), clock=clock) as journal:
+    with Journal(tmp_path / "log", Limits(segment_age=3600), clock=clock, boot=clock.boot) as journal:
         journal.append([EVENT])
         clock.now -= 2 * HOUR_NS
         journal.append([EVENT])
@@ -84,7 +95,7 @@ def test_a_segment_that_is_old_enough_is_complete(tmp_path):
 def test_a_clock_that_goes_back_is_on_record(tmp_path):
     """Once, with how far; the numbers go on, and what is written has no gap."""
     clock = Clock()
-    with Journal(tmp_path / "log", clock=clock) as journal:
+    with Journal(tmp_path / "log", clock=clock, boot=clock.boot) as journal:
         journal.append([EVENT])
         clock.now -= HOUR_NS
         assert journal.append([EVENT]) == 3
@@ -256,15 +267,41 @@ def test_the_oldest_goes_when_there_is_too_much(tmp_path):
 def test_the_oldest_goes_when_it_is_too_old(tmp_path):
     """Counted from its last record; the restart does not make it younger."""
     clock, limits = Clock(), Limits(segment_size=1, retain_age=3600)
-    with Journal(tmp_path / "log", limits, clock=clock) as journal:
+    with Journal(tmp_path / "log", limits, clock=clock, boot=clock.boot) as journal:
         journal.append([EVENT])
         journal.append([EVENT])
-    clock.now += HOUR_NS * 2
-    with Journal(tmp_path / "log", limits, clock=clock) as journal:
-        assert journal.append([EVENT]) == 4
+    clock.passes(HOUR_NS * 2)
+    with Journal(tmp_path / "log", limits, clock=clock, boot=clock.boot) as journal:
+        assert journal.append([EVENT]) == 3  # by a clock that is just met nothing is removed yet
+        clock.passes(HOUR_NS)
+        assert journal.append([EVENT]) == 5
         journal.close(settle=True)
     assert [type(item) for item in read([tmp_path / "log"])] == [Notice, Event]
     assert verify(tmp_path / "log").faults == []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_clock_that_is_ahead_for_a_while_removes_nothing(tmp_path, restart):
+    """Set ahead by 91 days and back, also across restarts; only what has stood for an hour is believed."""
+    clock, directory = Clock(), tmp_path / "log"
+    clock.passes(2 * HOUR_NS)
+    journal = Journal(directory, EACH, clock=clock, boot=clock.boot)
+    for days in (0, 91, -91, 91, -91, 91):
+        if restart:
+            journal.close(settle=True)
+            journal = Journal(directory, EACH, clock=clock, boot=clock.boot)
+        clock.now += days * 24 * HOUR_NS
+        journal.append([EVENT])
+        clock.passes(HOUR_NS - 1)
+        journal.append([EVENT])
+    assert names(directory)[0].startswith("1.jsonl")
+    actions = [item.action for item in read([directory]) if isinstance(item, Notice)]
+    assert actions.count("clock-set-forward") == 3
+    clock.passes(1)
+    journal.append([EVENT])
+    journal.close(settle=True)
+    assert len(names(directory)) == 1
+    assert verify(directory).faults == []
 
 
 def test_what_a_notice_said_is_removed_even_after_a_crash(tmp_path):
@@ -485,3 +522,128 @@ def test_follow_and_verify_beside_a_writer_that_rotates(tmp_path):
         shutil.copytree(tmp_path / "log", tmp_path / "copy")
     assert sequences(tmp_path / "copy") == list(range(1, 31))
     assert os.listdir(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("twin", [b"", bytes(3000), b"half"])
+def test_a_damaged_plain_one_does_not_take_a_sound_sealed_ones_place(tmp_path, twin):
+    """A power failure kept the removal from the disk, and the plain one's blocks: both stay, it is said, nothing is lost."""
+    directory = filled(tmp_path / "log", *[[EVENT] * 3] * 4)
+    segment = segments_of(directory)[1]
+    content, beside = segment.read_bytes(), plain(segment)
+    whole = b"".join(blocks(segment))
+    beside.write_bytes(whole[: len(whole) // 2] if twin == b"half" else twin)
+    assert [(fault.kind, fault.sequence) for fault in verify(directory).faults] == [("changed", 4)]
+    with Journal(directory, EACH) as journal:
+        for _ in range(400):
+            journal.append([EVENT])
+            time.sleep(0.005)
+            if told(directory):
+                break
+        journal.close(settle=True)
+    assert segment.read_bytes() == content
+    assert beside.exists()
+    said = [item.message for item in read([directory]) if isinstance(item, Notice)]
+    assert "is there sealed, too, and the two differ: neither was touched" in said[0]
+    beside.unlink()
+    assert verify(directory).faults == []
+
+
+def test_a_segment_that_hides_behind_a_sealed_one_is_found(tmp_path):
+    """The newest, renamed to the number of a sealed one: no reader looks at it, so verify must."""
+    directory = filled(tmp_path / "log", *[[EVENT] * 3] * 4)
+    segments_of(directory)[-1].rename(plain(segments_of(directory)[0]))
+    assert [(fault.kind, fault.segment[-11:]) for fault in verify(directory).faults] == [("changed", "1.jsonl.zst")]
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_newest_segment_that_is_sealed_and_emptied_is_refused(tmp_path, left):
+    """Its number must not be given a second time, to a file that readers would not look at."""
+    directory = filled(tmp_path / "log", [EVENT], [EVENT])
+    first, last = segments_of(directory)
+    last.unlink()
+    first.write_bytes(first.read_bytes()[:left])
+    with pytest.raises(HostError, match="move the file away"):
+        Journal(directory)
+    first.write_bytes(zstandard.ZstdCompressor().compress(b""))
+    with pytest.raises(HostError, match="holds no record; move the file away"):
+        Journal(directory)
+
+
+def test_a_batch_that_is_taken_back_is_shown_to_nobody(tmp_path, monkeypatch):
+    """The disk fills up in the middle of a batch, whose first lines can be read by then: neither a reader nor a follower shows
+    any of it, and the records that get its numbers come, each once.
+    """
+    directory, write_all, pieces, got = tmp_path / "log", appending._write_all, [], []
+    journal = Journal(directory)
+    journal.append([EVENT])
+    turns = iter([lambda: journal.append([NOTICE] * 600), lambda: journal.append([EVENT] * 1000)])
+    following = follow(directory, wait=lambda: turn(next(turns, None)))
+
+    def full(fd, data):
+        if pieces:
+            got.extend(follow(directory, wait=lambda: False))
+            got.extend(read([directory]))
+            monkeypatch.setattr(appending, "_write_all", write_all)
+            raise OSError(28, "No space left on device")
+        pieces.append(write_all(fd, data))
+
+    def turn(step):
+        if step:
+            with suppress(EdgeError):
+                step()
+        return step is not None
+
+    monkeypatch.setattr(appending, "_write_all", full)
+    found = list(following)
+    journal.close()
+    assert [type(item) for item in got] == [Event, Event]
+    assert [type(item) for item in found] == [Event] * 1001
+    assert [item.sequence for item in found] == list(range(1, 1002))
+
+
+def test_a_batch_without_its_end_is_shown_once_another_segment_follows(tmp_path):
+    """Somebody removed its last line: what is left of it is evidence, and ``verify`` tells."""
+    directory = filled(tmp_path / "log", [EVENT], [EVENT] * 3)
+    [*_, last] = segments_of(directory)
+    last.write_bytes(b"".join(last.read_bytes().splitlines(keepends=True)[:-1]))
+    assert sequences(directory) == [1]
+    assert sequences(last) == [2, 3]
+    (directory / "events-00000000000000000009.jsonl").touch()
+    assert sequences(directory) == [1, 2, 3]
+    assert [item.sequence for item in follow(directory, wait=lambda: False)] == [1, 2, 3]
+
+
+def test_what_somebody_else_appended_costs_no_committed_batch(tmp_path, monkeypatch):
+    """A foreign line, and then a disk that is full: what is taken back is not what was committed before."""
+    directory = tmp_path / "log"
+    with Journal(directory) as journal:
+        journal.append([EVENT] * 3)
+        [segment] = segments_of(directory)
+        committed = segment.read_bytes()
+        with segment.open("ab") as file:
+            file.write(b"x" * 100)
+        with pytest.raises(EdgeError, match="has another length than was written"):
+            journal.append([EVENT])
+        assert journal.append([EVENT]) == 4
+        assert journal.recovered == 100
+    assert segment.read_bytes().startswith(committed)
+    assert sequences(directory) == [1, 2, 3, 4]
+    assert verify(directory).faults == []
+
+
+def test_one_segment_that_cannot_be_removed_keeps_no_other(tmp_path):
+    """The others are removed and sealed; it is told, and tried again."""
+    directory = filled(tmp_path / "log", *[[EVENT] * 50] * 4)
+    stuck = segments_of(directory)[0]
+    index_path(stuck).unlink()
+    index_path(stuck).mkdir()
+    with Journal(directory, Limits(segment_size=1, retain_size=1)) as journal:
+        for _ in range(3):
+            journal.append([EVENT])
+        journal.close(settle=True)
+        assert "Is a directory" in journal._keeper.trouble
+    assert segments_of(directory)[0] == stuck
+    assert len(segments_of(directory)) == 2
+    index_path(stuck).rmdir()
+    filled(directory, [EVENT], limits=Limits(segment_size=1, retain_size=1))
+    assert len(segments_of(directory)) == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import zstandard
 
+from enforcer.edges.chained import verify
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import blocks, plain, sealed, segments_of
+from enforcer.edges.segments import blocks, plain, read, sealed, segments_of
 from enforcer.errors import EdgeError
 from tests.edges.test_journal import EVENT, NOTICE, sequences, written
 
@@ -55,6 +56,7 @@ def test_a_segment_that_is_sealed_while_it_is_read_is_read_on(tmp_path):
     content = segment.read_bytes()
     seal(segment)
     assert b"".join(blocks(segment)) == content
+    assert [item.sequence for item in read([segment])] == [1, 2]
     assert plain(sealed(segment)) == segment
 
 
@@ -82,3 +84,37 @@ def test_bytes_that_only_look_sealed_are_an_error(tmp_path):
     (tmp_path / "x.zst").write_bytes(b"(\xb5/\xfd")
     with pytest.raises(EdgeError, match="is damaged"):
         list(blocks(tmp_path / "x.zst"))
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_sealed_segment_that_is_emptied_is_damaged(tmp_path, left):
+    """It is no plain one without records: also where it was listed as plain, and where it is verified alone."""
+    target = seal(written(tmp_path / "log", [EVENT] * 3))
+    target.write_bytes(target.read_bytes()[:left])
+    for path in (target, plain(target)):
+        with pytest.raises(EdgeError, match="is damaged"):
+            list(blocks(path))
+    assert [fault.kind for fault in verify(target).faults] == ["damaged"]
+
+
+@pytest.mark.parametrize("byte", range(4))
+def test_a_sealed_segment_with_a_damaged_beginning_is_damaged(tmp_path, byte):
+    """What begins with another magic number is not taken for text."""
+    target = seal(written(tmp_path / "log", [EVENT] * 3))
+    data = bytearray(target.read_bytes())
+    data[byte] ^= 0x40
+    target.write_bytes(data)
+    with pytest.raises(EdgeError, match="is damaged"):
+        sequences(tmp_path / "log")
+
+
+@pytest.mark.parametrize("sized", [False, True])
+def test_frames_that_we_never_write_are_refused(tmp_path, sized):
+    """One that does not say how long it is, or a second one behind it, could be cut short without a sign."""
+    segment = written(tmp_path / "log", [EVENT] * 3)
+    stream = zstandard.ZstdCompressor().compressobj()
+    unsized = stream.compress(segment.read_bytes()) + stream.flush()
+    frame = zstandard.ZstdCompressor().compress(segment.read_bytes())
+    sealed(segment).write_bytes(frame + frame if sized else unsized)
+    with pytest.raises(EdgeError, match=r"is damaged: (its frame does not say|more than its one frame)"):
+        list(blocks(sealed(segment)))

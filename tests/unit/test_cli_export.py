@@ -28,8 +28,9 @@ from enforcer.core.timestamp import from_rfc3339, to_rfc3339
 from enforcer.core.words import escape, unescape
 from enforcer.edges import parquet as edge
 from enforcer.edges.csvfile import write_csv
+from enforcer.edges.index import index_path
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import read
+from enforcer.edges.segments import read, segment_name
 from enforcer.edges.timesketch import timesketch, write_timesketch
 from enforcer.errors import EdgeError, HostError, UsageError
 from tests.edges.test_ecs import EVENTS, NOTICES, TEXT
@@ -114,14 +115,23 @@ def test_parquet_is_written_in_groups(tmp_path, monkeypatch):
 @settings(deadline=None, max_examples=50)
 @given(items=st.lists(EVENTS | NOTICES, max_size=5))
 def test_parquet_takes_whatever_a_journal_holds(items):
-    """Any text, any number of a journal; a time that 64 bits of nanoseconds do not reach is refused, not bent."""
+    """Any text, any number of a journal; a time that 64 bits of nanoseconds do not reach is the nearest that they do."""
     file = io.BytesIO()
-    if any(max(item.time_ns, getattr(item, "first_ns", 0)) >= 2**63 for item in items):
-        with pytest.raises(EdgeError, match="does not fit into Parquet"):
-            edge.write_parquet(items, file)
-        return
     assert edge.write_parquet(items, file) == len(items)
-    assert parquet.read_table(io.BytesIO(file.getvalue())).num_rows == len(items)
+    found = parquet.read_table(io.BytesIO(file.getvalue()))
+    times = [time.value for time in found["time"]]
+    assert times == [min(item.time_ns, 2**63 - 1) for item in items]
+
+
+@pytest.mark.parametrize(("year", "wanted"), [("0001", -(2**63)), ("9999", 2**63 - 1)])
+def test_one_wrong_clock_keeps_no_record_from_parquet(journal, tmp_path, year, wanted):
+    """A record of the year 1 or 9999 among the others: all are there."""
+    with Journal(journal) as opened:
+        opened.append([replace(WRITE, time_ns=from_rfc3339(f"{year}-01-01T00:00:00.000000000Z"))])
+    items = exported(journal, "parquet", tmp_path / "out")
+    found = parquet.read_table(tmp_path / "out")
+    assert found.num_rows == len(items)
+    assert found["time"][len(items) - 1].value == wanted
 
 
 def test_without_pyarrow_it_says_what_to_install(journal, tmp_path, monkeypatch):
@@ -232,6 +242,8 @@ def test_timesketch_takes_only_jsonl(journal, tmp_path):
     """Its importer looks at the name: one that it would refuse is refused here."""
     with pytest.raises(UsageError, match=r"names end in \.jsonl"):
         run(cli, "export", "--journal", journal, "--format", "timesketch", tmp_path / "out.json")
+    with pytest.raises(UsageError, match=r"names end in \.jsonl"):
+        run(cli, "export", "--journal", journal, "--format", "timesketch", "/")
 
 
 def test_every_fact_has_its_column():
@@ -317,6 +329,11 @@ def test_nothing_but_a_file_is_replaced(journal, tmp_path):
             run(cli, "export", "--journal", journal, "--format", "csv", out)
     with pytest.raises(UsageError, match="lies in the journal"):
         run(cli, "export", "--journal", segment, "--format", "csv", segment)
+    for other in (segment_name(7), f"{segment_name(7)}.zst"):
+        with pytest.raises(UsageError, match="named like a segment"):
+            run(cli, "export", "--journal", segment, "--format", "csv", journal / other)
+    with pytest.raises(UsageError, match="lies in the journal"):
+        run(cli, "export", "--journal", segment, "--format", "csv", index_path(segment))
     with pytest.raises(UsageError, match="there is no directory"):
         run(cli, "export", "--journal", journal, "--format", "csv", tmp_path / "x" / "out.csv")
     assert len(list(read([journal]))) == len(RECORDS) + 3 * len(HOSTILE)

@@ -9,12 +9,12 @@ import pytest
 
 from enforcer.cli import cli
 from enforcer.cli.log import log_group
-from enforcer.cli.log_show import find, neighbours
+from enforcer.cli.log_show import find, line_of, neighbours
 from enforcer.core.event import NetAttempt, Notice
 from enforcer.core.model import Hook, Mechanism
 from enforcer.edges.ecs import decode, encode
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import first_sequence, segment_name, segments_of
+from enforcer.edges.segments import first_sequence, sealed, segment_name, segments_of
 from enforcer.errors import EdgeError, UsageError
 from enforcer.settings import Limits
 from tests.unit.test_cli_log import CONNECT, NOTICE, START, WRITE, found, run
@@ -225,3 +225,21 @@ def test_the_help_lists_what_log_can_do():
     """``enforcer log --help`` and ``enforcer --help`` name the commands."""
     assert all(word in run(cli, "log", "--help")[1] for word in ("show", "timeline", "matrix", "--mechanism"))
     assert "export" in run(cli, "--help")[1]
+
+
+def test_a_segment_that_is_sealed_or_removed_meanwhile(tmp_path):
+    """Between finding the record and looking around it: sealed it is found on; removed, that is said."""
+    with Journal(tmp_path, Limits(segment_size=1)) as opened:
+        for _ in range(3):
+            opened.append([WRITE])
+        opened.close()
+    place = replace(find(tmp_path, 2), segment=tmp_path / segment_name(2))
+    with Journal(tmp_path) as opened:
+        opened.close(settle=True)
+    assert not place.segment.exists()
+    before, after = neighbours(tmp_path, place)
+    assert ([i.sequence for i in before], [i.sequence for i in after]) == ([1], [3])
+    assert json.loads(line_of(place))["event"]["sequence"] == 2
+    sealed(place.segment).unlink()
+    with pytest.raises(UsageError, match="record 2 was just removed"):
+        neighbours(tmp_path, place)
