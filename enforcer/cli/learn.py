@@ -42,7 +42,8 @@ def learn_command(*, journals: tuple[Path, ...], policy: Path | None, mode: str,
     """Propose a policy from what `run --record accesses` has recorded: no more than was done, each rule with its evidence.
 
     It is printed as YAML that loads. JOURNAL is a journal directory or a file of one; without any it is /var/log/enforcer. What
-    was denied is never granted.
+    was denied is not granted; where the record also allowed it, or no rule can tell the two apart, the rule says so: GRANTED THOUGH
+    DENIED. Look for these words.
 
     Exit status: 0 a policy is printed; 2 bad policy, no such journal, or nothing in it to learn from; 4 a journal cannot be read.
     """

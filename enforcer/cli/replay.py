@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -28,6 +29,13 @@ RECORDED = "recorded"
 """Stands for the recorded verdicts where a policy is named."""
 
 
+def _finite(_ctx: click.Context, _parameter: click.Parameter, speed: float) -> float:
+    """``nan`` is within every range, and nobody sleeps for it."""
+    if not math.isfinite(speed):
+        raise click.BadParameter("is no speed; give a number")
+    return speed
+
+
 @click.command("replay")
 @journals_argument
 @click.option("--policy", type=PATH, help="Judge every recorded attempt again by this policy (file or directory).")
@@ -41,6 +49,7 @@ RECORDED = "recorded"
     "--speed",
     type=click.FloatRange(min=0),
     default=0,
+    callback=_finite,
     help="Play the timeline so many times as fast as it happened; 0, which is the default, for at once.",
 )
 @attempts_option

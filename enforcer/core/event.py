@@ -13,7 +13,10 @@ from enforcer.core.model import Access, Hook, Mechanism, Mode, ObjectId, Verdict
 
 @dataclass(frozen=True)
 class Who:
-    """The container of an event, with what selectors look at. ``networks`` are names; ``internal`` those that are internal."""
+    """The container of an event, with what selectors look at. ``networks`` are names; ``internal`` those that are internal.
+
+    ``labels_cut``: labels that were too long to be recorded with the others (``core.labels``).
+    """
 
     id: str
     name: str
@@ -21,6 +24,7 @@ class Who:
     labels: Mapping[str, str] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
     internal: tuple[str, ...] = ()
+    labels_cut: int = 0
 
 
 @dataclass(frozen=True)

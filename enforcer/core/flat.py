@@ -81,6 +81,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("container_id", Type.TEXT, lambda e: escape(e.who.id)),
     Column("image", Type.TEXT, lambda e: escape(e.who.image)),
     Column("labels", Type.TEXTS, lambda e: pairs(e.who.labels.items())),
+    Column("labels_cut", Type.UNSIGNED, lambda e: e.who.labels_cut),
     Column("networks", Type.TEXTS, lambda e: _texts(e.who.networks)),
     Column("internal_networks", Type.TEXTS, lambda e: _texts(e.who.internal)),
     Column("process", Type.TEXT, lambda e: escape(e.process.name)),

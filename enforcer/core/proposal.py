@@ -47,27 +47,11 @@ class DataGrant:
 
 @dataclass(frozen=True)
 class NetGrant:
-    """One destination of a rule, and why. ``widened``: its ports are more than were seen, since too many were."""
+    """One destination of a rule, and why. ``note``: how its ports differ from those that were seen, if they do."""
 
     target: NetTarget
     evidence: Evidence
-    widened: bool = False
-
-
-@dataclass(frozen=True)
-class LearntData:
-    """A data rule: ``who`` are keys of groups."""
-
-    who: tuple[str, ...]
-    grants: tuple[DataGrant, ...]
-
-
-@dataclass(frozen=True)
-class LearntNet:
-    """A network rule. Without grants: nothing was reached."""
-
-    who: tuple[str, ...]
-    grants: tuple[NetGrant, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +64,30 @@ class Left:
 
 
 @dataclass(frozen=True)
+class LearntData:
+    """A data rule: ``who`` are keys of groups. ``despite``: what it grants although the record refused it."""
+
+    who: tuple[str, ...]
+    grants: tuple[DataGrant, ...]
+    despite: tuple[Left, ...] = ()
+
+
+@dataclass(frozen=True)
+class LearntNet:
+    """A network rule. Without grants: nothing was reached. ``despite`` as of data rules."""
+
+    who: tuple[str, ...]
+    grants: tuple[NetGrant, ...]
+    despite: tuple[Left, ...] = ()
+
+
+@dataclass(frozen=True)
 class Proposal:
-    """The whole of it, in the order in which it is written."""
+    """The whole of it, in the order in which it is written.
+
+    ``despite``: what it lets through although the record refused it, and no rule is why. ``unjudged``: so many kinds of refusal
+    that these were not compared with it.
+    """
 
     mode: Mode
     groups: tuple[Group, ...]
@@ -90,3 +96,5 @@ class Proposal:
     internal: tuple[str, ...]
     net: tuple[LearntNet, ...]
     left: tuple[Left, ...]
+    despite: tuple[Left, ...] = ()
+    unjudged: tuple[Left, ...] = ()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from enforcer.core.enums import Access, Kind
 from enforcer.core.model import DataTarget, NetTarget, PortRange, ToCidr, ToContainer, ToHost, ToNetwork
-from enforcer.core.proposal import Evidence, Group, LearntData, LearntNet, Proposal
+from enforcer.core.proposal import Evidence, Group, LearntData, LearntNet, Left, Proposal
 from enforcer.core.protocols import ICMP, ICMPV6, WORDS
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import access_words, escape
@@ -20,6 +20,9 @@ NAMED = 6
 
 LEFT = 200
 """Lines of what is not granted; the rest is counted."""
+
+DESPITE = "GRANTED THOUGH DENIED"
+"""Stands before what the record refused (denied, killed or only watched) and the proposal lets through."""
 
 
 def text_of(proposal: Proposal) -> str:
@@ -33,6 +36,12 @@ def _head(proposal: Proposal) -> Iterator[str]:
     evidence += [g.evidence for rule in proposal.net for g in rule.grants]
     yield "# Proposed by `enforcer learn` from what was recorded. Read it before it is put in force: it grants what was"
     yield "# done, lawful or not, and nothing that was not done meanwhile."
+    if (
+        proposal.despite
+        or proposal.unjudged
+        or any((*(rule.despite for rule in proposal.data), *(rule.despite for rule in proposal.net)))
+    ):
+        yield f"# It lets through what the record also refused: look for {DESPITE}."
     if evidence:
         first, last = min(e.first for e in evidence), max(e.last for e in evidence)
         yield f"# {sum(e.attempts for e in evidence)} accesses, {_time(first)} to {_time(last)}."
@@ -65,6 +74,7 @@ def _data(proposal: Proposal) -> Iterator[str]:
 def _data_rule(rule: LearntData) -> Iterator[str]:
     for grant in rule.grants:
         yield f"    # {_object(grant.target)}: {_story(grant.evidence)}"
+    yield from _despite(rule.despite, "    ")
     parts = [f"who: {_list(map(_quoted, rule.who))}"]
     for key, writes in (("read-write", True), ("read-only", False)):
         targets = [_target(g.target) for g in rule.grants if g.writes is writes]
@@ -96,10 +106,11 @@ def _network(proposal: Proposal) -> Iterator[str]:
 
 def _net_rule(rule: LearntNet) -> Iterator[str]:
     for grant in rule.grants:
-        more = "; more ports than were seen, since those were too many" if grant.widened else ""
+        more = f"; {grant.note}" if grant.note else ""
         yield f"    # {escape(_destination(grant.target))}: {_story(grant.evidence)}{more}"
     if not rule.grants:
         yield "    # no connection was recorded"
+    yield from _despite(rule.despite, "    ")
     yield f"    - {{who: {_list(map(_quoted, rule.who))}, connect: {_list(f'{{{_destination(g.target)}}}' for g in rule.grants)}}}"
 
 
@@ -133,13 +144,28 @@ def _story(evidence: Evidence) -> str:
     return f"{deeds}{_times(evidence.attempts)}, {_time(evidence.first)} to {_time(evidence.last)}, by {named}{more}"
 
 
+def _despite(items: tuple[Left, ...], indent: str) -> Iterator[str]:
+    """What is granted although it was refused: the word that one looks for, and then who and what."""
+    for item in items[:LEFT]:
+        yield f"{indent}# {DESPITE}: {_line(item)}"
+    if len(items) > LEFT:
+        yield f"{indent}# {DESPITE}: {len(items) - LEFT} more"
+
+
+def _line(left: Left) -> str:
+    when = f"{_time(left.evidence.first)} to {_time(left.evidence.last)}"
+    return f"{left.what}: {left.why}, {_times(left.evidence.attempts)}, {when}"
+
+
 def _left(proposal: Proposal) -> Iterator[str]:
+    yield from _despite(proposal.despite, "")
+    for item in proposal.unjudged[:LEFT]:
+        yield f"# {DESPITE}, perhaps, for so many kinds were refused that not all were compared: {_line(item)}"
     if not proposal.left:
         return
     yield "# Not granted:"
     for left in proposal.left[:LEFT]:
-        when = f"{_time(left.evidence.first)} to {_time(left.evidence.last)}"
-        yield f"#   {left.what}: {left.why}, {_times(left.evidence.attempts)}, {when}"
+        yield f"#   {_line(left)}"
     if len(proposal.left) > LEFT:
         yield f"#   and {len(proposal.left) - LEFT} more"
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from enforcer.core.compile_net import FORESEEN
 from enforcer.core.enums import Access, Kind, Verdict
 from enforcer.core.event import Event, FileAttempt, NetAttempt
 from enforcer.core.model import ObjectId
@@ -20,7 +21,14 @@ PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 LEFT = 4096
 """Kinds of attempt that are listed as not granted; what comes after them is summed up by container."""
 
+REFUSED = 4096
+"""Kinds of refusal that are kept, to be put before the proposal; of what comes after them only who it was is known."""
+
+PLACES = 4096
+"""Destinations with their services that one container may be granted; what comes after them is listed."""
+
 _GRANTABLE = Access.READ | Access.WRITE | Access.EXEC | Access.CONNECT
+_ELSE = ": whatever else"
 _PORTED = frozenset(WITH_PORTS.values())
 
 
@@ -72,6 +80,15 @@ class Seen:
         return Evidence(tuple(sorted(self.by.items())), self.first, self.last, self.asked)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """An event that stands for all like it which were refused. ``what`` and ``why`` as of what is not granted."""
+
+    event: Event
+    what: str
+    why: str
+
+
 @dataclass
 class Deeds:
     """What one container did that it may go on doing."""
@@ -91,6 +108,11 @@ class Record:
         self.connected = False
         self.left: dict[tuple[str, str], Seen] = {}
         """(what, why) → what is not granted."""
+        self.refused: dict[tuple[object, ...], Refusal] = {}
+        self.unjudged: dict[tuple[str, str], Seen] = {}
+        """As ``left``: of these it is not known whether the proposal grants them."""
+        self.crowded: set[str] = set()
+        """The containers of those."""
 
     def add(self, event: Event) -> None:
         """Take an event in."""
@@ -100,21 +122,43 @@ class Record:
         self.connected |= isinstance(event.attempt, NetAttempt)
         why = self._why_not(event)
         if why:
-            self._leave(event, why)
+            what = self._leave(event, why)
+            if event.verdict not in self._lawful:
+                self._refuse(event, what, why)
         if not event.who.id or not PLAIN.fullmatch(event.who.name):
             return
         deeds = self.deeds.setdefault(event.who.name, Deeds())
         if not why and isinstance(event.attempt, FileAttempt):
             deeds.data.setdefault(event.attempt.object, Seen()).add(event)
         elif not why and isinstance(event.attempt, NetAttempt):
-            deeds.net.setdefault(_reached(event.attempt), Seen()).add(event)
+            place = _reached(event.attempt)
+            if len(deeds.net) >= PLACES and place not in deeds.net:
+                self._leave(event, f"one container is granted no more than {PLACES} places")
+            else:
+                deeds.net.setdefault(place, Seen()).add(event)
 
-    def _leave(self, event: Event, why: str) -> None:
+    def _leave(self, event: Event, why: str) -> str:
         who = escape(event.who.name or event.who.id)
         what = f"{who}: {'/'.join(access_words(event.asked))} {target_words(event.attempt)}"
         if len(self.left) >= LEFT and (what, why) not in self.left:
-            what = f"{who}: whatever else"
+            what = f"{who}{_ELSE}"
         self.left.setdefault((what, why), Seen()).add(event)
+        return what
+
+    def _refuse(self, event: Event, what: str, why: str) -> None:
+        """Keep what stands for such refusals, as far as a proposal, which selects by name, can tell them apart."""
+        to, who = event.attempt, event.who
+        if isinstance(to, NetAttempt) and not (to.socket or to.resolver or _is_address(to.address)):
+            return  # nowhere: nothing grants it
+        place = to.object if isinstance(to, FileAttempt) else to
+        key = (what, why, who.name, not who.id, who.networks, who.internal, place, event.rule == (FORESEEN,))
+        if key in self.refused:
+            return
+        if len(self.refused) < REFUSED and not what.endswith(_ELSE):
+            self.refused[key] = Refusal(event, what, why)
+            return
+        self.unjudged.setdefault((f"{escape(who.name or who.id)}{_ELSE}", why), Seen()).add(event)
+        self.crowded.add(who.name)
 
     def _why_not(self, event: Event) -> str:
         if event.verdict not in self._lawful:
@@ -130,13 +174,19 @@ class Record:
 def _why_not_there(to: NetAttempt) -> str:
     if to.socket or to.resolver:
         return "granted by nobody's record: write the rule by hand"
-    try:
-        ip_address(to.address)
-    except ValueError:
+    if not _is_address(to.address):
         return "no rule can grant it"
     named = all(PLAIN.fullmatch(name) for name in (to.network, to.peer) if name)
     spoken = to.protocol in (ICMP, ICMPV6) or (to.protocol in _PORTED and to.port > 0)
     return "" if named and spoken else "no rule can grant it"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _expressible(target: ObjectId) -> bool:

@@ -115,6 +115,7 @@ def _who(event: Event) -> Iterator[Fact]:
     yield "id", escape(who.id)
     yield "image", escape(who.image)
     yield "labels", _list(f"{key}={value}" for key, value in sorted(who.labels.items()))
+    yield "labels left out", f"{who.labels_cut}, which were too long to be recorded" if who.labels_cut else ""
     yield "networks", _list(f"{n} (internal)" if n in who.internal else n for n in who.networks)
     thread = f", thread {process.tid}" if process.tid != process.pid else ""
     who_it_was = f"{escape(process.name)}, pid {process.pid} on the host{thread}, uid {process.uid}"

@@ -22,7 +22,7 @@ from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
 from enforcer.edges.segments import blocks, is_gone, read, segments_of
-from enforcer.edges.skim import AFTER, Skim, Sum
+from enforcer.edges.skim import AFTER, Skim, Sum, are_sound
 from enforcer.errors import AbiError, EdgeError
 
 ROOM = 1 << 16
@@ -127,12 +127,16 @@ class Condensed:
             raise AbiError(f"{escape(str(segment))}: {e}") from e
 
     def _block(self, block: bytes, segment: Path, number: int) -> Iterator[Event]:
-        left = list(enumerate(block.split(b"\n")[:-1]) if self._timed else self._skim.unknown(block))
+        heads: list[bytes] = []
+        left = list(enumerate(block.split(b"\n")[:-1]) if self._timed else self._skim.unknown(block, heads))
+        if not are_sound(heads, block):
+            for at, raw in enumerate(block.split(b"\n")[:-1]):
+                _decoded(raw, segment, number + at + 1)  # which raises, and tells the line
         try:
             lines = _LINES.decode_lines(b"\n".join(raw for _, raw in left))
         except msgspec.DecodeError:
             lines = []
-        if len(lines) == len(left):
+        if len(lines) == len(left) and all(raw[:1] == b"{" and raw[-1:] == b"}" for _, raw in left):
             for line, (at, raw) in zip(lines, left, strict=True):
                 self._add(line, raw, partial(_decoded, raw, segment, number + at + 1))
             return

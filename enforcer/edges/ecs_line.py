@@ -188,6 +188,7 @@ class AttemptSection(_Section, frozen=True, kw_only=True):
     errno: int = 0
     networks: tuple[str, ...] = ()
     internal: tuple[str, ...] = ()
+    labels_cut: int = 0
     object: ObjectSection | None = None
     cut: bool = False
     external: bool = False

@@ -90,6 +90,7 @@ def _who_of(container: ecs.ContainerSection, ours: ecs.AttemptSection) -> Who:
         labels={unescape(key): unescape(value) for key, value in container.labels.items()},
         networks=_unescaped(ours.networks),
         internal=_unescaped(ours.internal),
+        labels_cut=ours.labels_cut,
     )
 
 

@@ -98,6 +98,7 @@ def _common(event: Event) -> Hashable:
         who.image,
         who.networks,
         who.internal,
+        who.labels_cut,
         _aim(event.attempt),
         event.asked,
         event.granted,

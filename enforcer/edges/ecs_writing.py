@@ -78,6 +78,7 @@ def _attempt_section(event: Event) -> ecs.AttemptSection:
         errno=event.errno,
         networks=_escaped(event.who.networks),
         internal=_escaped(event.who.internal),
+        labels_cut=event.who.labels_cut,
         object=ecs.ObjectSection(kind=file.object.kind, name=escape(file.object.name)) if file else None,
         cut=file.cut if file else False,
         external=net.external if net else False,

@@ -2,14 +2,17 @@
 
 The agent writes first what every line has anew, its time at a fixed place, and from ``ecs`` on what many lines have in common
 (``enforcer.edges.ecs_line``). A line whose common part has been decoded before stands for the same attempt. Every other line,
-and one that stands for several attempts, is somebody else's to decode. What a known line has before its common part is not
-looked at, but for the time: whether somebody has changed it, `log verify` tells.
+and one that stands for several attempts, is somebody else's to decode. Of what a known line has before its common part only the
+time is taken; that it is JSON at all is looked at for many lines together. Whether somebody has changed it, `log verify` tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
+
+import msgspec
 
 from enforcer.core.event import Event
 from enforcer.core.timestamp import from_rfc3339
@@ -25,6 +28,42 @@ _TIME = len(_HEAD)
 _COMMON = b'"},"timestamp_desc":"Access attempt","ecs":{'
 _ONCE = b'"count":1}}'
 _WHERE, _BEYOND, _CHAIN = b',"destination":{', b'},"network":{', b',"chain":{'
+
+
+class _Event(msgspec.Struct, gc=False):
+    """``event``, of what stands before a common part."""
+
+    sequence: int
+
+
+class _Process(msgspec.Struct, gc=False):
+    """``process``, likewise."""
+
+    pid: int
+
+
+class _Head(msgspec.Struct, gc=False):
+    """What stands before a common part. The rest of it has to be JSON, and no more."""
+
+    timestamp: datetime = msgspec.field(name="@timestamp")
+    event: _Event
+    process: _Process
+
+
+_HEADS = msgspec.json.Decoder(_Head)
+_CLOSED = b'"}}\n'  # a string, its section and the line
+
+
+def are_sound(heads: Iterable[bytes], block: bytes) -> bool:
+    """Whether what known lines have before their common parts is as we write it, and all of the block is UTF-8.
+
+    If not, or if a time is one that only we write, who reads line by line says more.
+    """
+    try:
+        _HEADS.decode_lines(_CLOSED.join([*heads, b""]))
+        return block.isascii() or bool(block.decode())
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 class Sum:
@@ -59,8 +98,11 @@ class Skim:
             return
         self._known[_without_destination(line[begin:]) if anywhere else line[begin:]] = total
 
-    def unknown(self, block: bytes) -> Iterator[tuple[int, bytes]]:
-        """Count the lines of a block that are known; the others, each with its place among all."""
+    def unknown(self, block: bytes, heads: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Count the lines of a block that are known; the others, each with its place among all.
+
+        ``heads`` takes what the known ones have before their common parts, for ``are_sound``.
+        """
         known, find, head = self._known.get, block.find, block.startswith
         start = number = 0
         while (end := find(b"\n", start)) >= 0:
@@ -69,6 +111,7 @@ class Skim:
             if total is None or not head(_HEAD, start):
                 yield number, block[start:end]
             else:
+                heads.append(block[start:begin])
                 time = block[start + _TIME : start + _TIME + 30]
                 if time < total.last:
                     total.add(1, time, time)

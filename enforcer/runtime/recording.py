@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import islice
 
 from enforcer import abi
 from enforcer.core.decide import judge_object
-from enforcer.core.event import Event, FileAttempt, NetAttempt, Process
+from enforcer.core.event import Event, FileAttempt, NetAttempt, Process, Who
 from enforcer.core.ids import Reserved
 from enforcer.core.image import NET, NetKey
 from enforcer.core.model import Access, Hook, Mechanism, Mode, Verdict
@@ -67,7 +68,9 @@ class Recording:
         """The next entries to write down; the same ones again unless they are ``kept``."""
         offset, entries = boot_offset_ns(), list(islice(self._waiting, BATCH))
         self._taken = len(entries)
-        return [_event(abi.decode(abi.AccessKey, raw), value, self._at, offset) for raw, value in entries]
+        # each container once: its labels may be many
+        who = cache(lambda generation, subject: who_of(_snapshot(self._at, generation), subject))
+        return [_event(abi.decode(abi.AccessKey, raw), value, self._at, who, offset) for raw, value in entries]
 
     def kept(self) -> None:
         """What was taken last is in the journal: the kernel need not hold it any longer."""
@@ -84,16 +87,21 @@ class Recording:
                 yield raw, value
 
 
-def _event(key: abi.AccessKey, value: abi.AccessValue, at: At, offset_ns: int) -> Event:
-    snapshot, data = at(key.generation), key.class_ == abi.DATA
+def _snapshot(at: At, generation: int) -> Snapshot:
+    snapshot = at(generation)
     if snapshot is None:
         raise AssertionError("read before a policy was in force")
+    return snapshot
+
+
+def _event(key: abi.AccessKey, value: abi.AccessValue, at: At, who: Callable[[int, int], Who], offset_ns: int) -> Event:
+    snapshot, data = _snapshot(at, key.generation), key.class_ == abi.DATA
     granted, mode = _file_row(key, snapshot) if data else (Access.CONNECT, _net_mode(key, snapshot))
     return Event(
         sequence=0,
         time_ns=max(value.first_ns, value.last_ns) + offset_ns,
         first_ns=value.first_ns + offset_ns,
-        who=who_of(snapshot, key.subject),
+        who=who(key.generation, key.subject),
         process=NO_PROCESS,
         attempt=_file(key, snapshot) if data else _net(key, snapshot),
         asked=Access(key.access),

@@ -14,6 +14,7 @@ from enforcer.core.decide import FileJudgement, judge_file
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Process, Who
 from enforcer.core.ids import SPECIAL, Reserved, Special
 from enforcer.core.image import NET, InodeKey
+from enforcer.core.labels import recorded
 from enforcer.core.model import Access, Container, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.core.names import decoded
 from enforcer.edges.bpf.accounts import Account
@@ -180,7 +181,7 @@ def _counted(subject: int, asked: Access, judged: FileJudgement) -> Account:
 
 
 def who_of(snapshot: Snapshot, subject: int) -> Who:
-    """The container behind a subject id, with what a selector would look at."""
+    """The container behind a subject id, with what a selector would look at: of labels, as much as fits."""
     found: Container | None = snapshot.container(subject)
     if found is None:
         identity = snapshot.state.ids.container_of(subject) or ""
@@ -188,7 +189,8 @@ def who_of(snapshot: Snapshot, subject: int) -> Who:
     networks = tuple(a.network for a in found.attachments)
     known = snapshot.facts.networks
     inner = tuple(n for n in networks if n in known and known[n].internal)  # Docker's word; replay adds the policy's
-    return Who(found.id, found.name, found.image, found.labels, networks, inner)
+    labels, cut = recorded(found.labels, snapshot.policy.containers.values())
+    return Who(found.id, found.name, found.image, labels, networks, inner, cut)
 
 
 def object_of(state: State, number: int, peer: int) -> ObjectId:

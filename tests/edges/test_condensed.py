@@ -154,6 +154,42 @@ def test_a_line_that_is_none_of_ours_is_named(tmp_path, bad, complaint, before):
     assert f"{path}:{before + 1}: " in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        GOOD.replace(b'"sequence":1,', b'"sequence":1,,,,\xff'),
+        GOOD.replace(b"mcp-01 tried", b"mcp-01 \xff tried"),
+        GOOD.replace(b"mcp-01 tried", b"mcp-01 \0 tried"),
+        b"\0" * 512 + GOOD,
+        GOOD[:100] + GOOD,
+        GOOD[:300] + GOOD,
+        GOOD.replace(b'"@timestamp":"2025-11-18', b'"@timestamp":"2025-99-99'),
+        GOOD[:-1] + GOOD + b"\n",
+        b"\n" + GOOD[:-1] + GOOD,
+    ],
+)
+@pytest.mark.parametrize("question", [Query(), Query(since=1)])
+@pytest.mark.parametrize("before", [0, 500])
+def test_damage_before_what_is_known_is_named(tmp_path, bad, question, before):
+    """Also where lines are only counted, some blocks after the first of their kind: with file and line, as line by line."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(GOOD * before + bad + GOOD * 3)
+    with pytest.raises(EdgeError) as slow:
+        list(read([path]))
+    with pytest.raises(EdgeError) as quick:
+        list(Condensed(question, lambda _: False).events([path]))
+    assert str(quick.value) == str(slow.value)
+    assert f"{path}:{before + 1}: " in str(quick.value)
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59.999999999Z", "0001-01-01T00:00:00.000000001Z"])
+def test_an_odd_time_is_counted_once(tmp_path, time):
+    """One that only we write is no damage, and what was counted before it was looked at is not counted again."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(GOOD * 500 + GOOD.replace(b"2025-11-18T02:00:00.000000000Z", time.encode()) + GOOD)
+    assert sums(Condensed(Query(), lambda _: False).events([path])) == sums(read([path]))
+
+
 def test_a_hidden_count_counts_nothing(tmp_path):
     """A count or a chain that stands where none of ours writes it is not taken for the line's own."""
     odd = GOOD.replace(b'"schema":2', b'"schema":2,"zzz":{"count":7}')

@@ -30,7 +30,14 @@ TEXTS = st.lists(TEXT, max_size=3).map(tuple)
 ACCESS = st.integers(0, 15).map(Access)
 TIMES = st.integers(0, 253_402_300_799_999_999_999)  # to the end of the year 9999
 WHO = st.builds(
-    Who, id=TEXT, name=TEXT, image=TEXT, labels=st.dictionaries(TEXT, TEXT, max_size=3), networks=TEXTS, internal=TEXTS
+    Who,
+    id=TEXT,
+    name=TEXT,
+    image=TEXT,
+    labels=st.dictionaries(TEXT, TEXT, max_size=3),
+    networks=TEXTS,
+    internal=TEXTS,
+    labels_cut=st.integers(0, 9),
 )
 FILES = st.builds(
     FileAttempt,

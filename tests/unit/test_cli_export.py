@@ -253,6 +253,7 @@ def test_every_fact_has_its_column():
         *("id", "name"),  # container, container_id, process, name_asked
         *(
             "labels",
+            "labels_cut",
             "networks",
             "image",
             "path",

@@ -74,6 +74,13 @@ def test_options_that_say_nothing_together_are_refused(place, words):
     assert told(place, "replay", "JOURNAL", *words)[1] == 2
 
 
+@pytest.mark.parametrize("speed", ["nan", "inf", "-inf", "-1", "-nan"])
+def test_what_is_no_speed_is_refused(place, speed):
+    """As a wrong use of the command, not while the timeline is played."""
+    output, status = told(place, "replay", "JOURNAL", "--speed", speed)
+    assert (status, "Traceback" in output, "--speed" in output) == (2, False, True)
+
+
 def test_a_timeline_is_played_in_its_own_time():
     """Gaps are divided by the speed; a clock that went back makes nobody wait."""
     times = [10, 12, 11, 20]

@@ -35,6 +35,9 @@ def test_nothing_that_is_known_is_left_out():
         "3 alike in one record, the first at 2025-11-18T01:59:59.999999999Z, the last at 2025-11-18T02:00:00.000000000Z"
     )
     assert said["labels"] == "a=b, team=red"
+    assert "labels left out" not in said
+    cut = dict(told(replace(FULL, who=replace(FULL.who, labels_cut=3))))
+    assert cut["labels left out"] == "3, which were too long to be recorded"
     assert said["process"] == "c\\x1b[2Jat, pid 31 on the host, thread 32, uid 1001"
     assert said["errno"] == "30 from what refused it before"
     assert said["policy"] == f"{'cd' * 32}, generation 3, enforce"
