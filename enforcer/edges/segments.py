@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,7 +124,7 @@ def follow(path: Path, *, wait: Callable[[], bool]) -> Iterator[Event | Notice]:
             segments = segments_of(path)
 
 
-def blocks(path: Path, *, start: int = 0, size: int = BLOCK) -> Iterator[bytes]:
+def blocks(path: Path, *, start: int = 0, size: int = BLOCK) -> Generator[bytes, None, None]:
     """The whole lines of a plain or sealed segment from an offset on, in blocks of about ``size`` bytes, in constant memory.
 
     What stands behind the last newline is not there yet. ``start`` counts what was compressed. Raises ``EdgeError`` if the
