@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enforcer.core.compile import compile
+from enforcer.core.compile_net import FORESEEN
 from enforcer.core.decide import judge_net, judge_object
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Notice, Process, Who
 from enforcer.core.ids import Ids, allocate
@@ -220,10 +221,15 @@ def test_the_running_policy_gives_every_recorded_verdict_again(policy, facts):
 @given(policy=POLICIES, other=POLICIES, facts=hosts())
 def test_another_policy_is_judged_as_if_it_had_run(policy, other, facts):
     """What replay says of another policy is what that policy would have recorded on the same host."""
-    recorded = [e for e in Recorder(policy, facts).everything() if e]
+    recorded = [e for e in Recorder(policy, facts).everything() if e and not unseen(e, facts)]
     wanted = {key(e): e.verdict for e in Recorder(other, facts).everything() if e and not beyond(e)}
     for judged in replay(other, recorded):
         assert judged.verdict == wanted.get(key(judged.event), judged.verdict), judged.event
+
+
+def unseen(recorded, facts):
+    """Was it of a container that was only foreseen, which its event does not say where that decided nothing?"""
+    return facts.containers[recorded.who.id].foreseen and recorded.rule != (FORESEEN,)
 
 
 def key(recorded):
