@@ -20,7 +20,6 @@ from enforcer.core.event import Event, NetAttempt, Notice
 from enforcer.core.query import Query
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import escape
-from enforcer.edges.ahead import ahead
 from enforcer.edges.ecs import decode
 from enforcer.edges.segments import blocks, is_gone, read, segments_of
 from enforcer.edges.skim import AFTER, Skim, Sum, are_sound
@@ -103,7 +102,7 @@ class Condensed:
                 if segment != path and is_gone(segment):
                     continue  # retention has removed it since it was listed
                 number = 0
-                for block in ahead(blocks(segment, size=BLOCK)):
+                for block in blocks(segment, size=BLOCK):
                     yield from self._block(block, segment, number)
                     number += len(block) - len(block.replace(b"\n", b""))  # a tenth of what bytes.count takes
                     if self._room <= 0:
