@@ -1,7 +1,8 @@
 """`enforcer replay --policy` against ``jq -c 'select(...)'`` over the same segments: two kinds of journal, plain and sealed.
 
-Both are started as a person starts them, in turns, so that what else the machine does meets both alike; the medians are compared,
-of the clock, and of the processor, where a second core helps nobody.
+Both are started as a person starts them, in turns, so that what else the machine does meets both alike, and the CPU time of each
+process is taken, so that a second core helps nobody. The medians are compared, less what each takes over a journal of one batch: a
+journal of any length costs that once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +44,7 @@ NAMES = tuple(f"mcp-{n:02}-agent" for n in range(1, 21))
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each program for one kind of journal by the clock, of replay also of the processor, and its most memory in MB."""
+    """CPU seconds beyond a start, of each program for one kind of journal; ``start`` and ``peak`` (MB of memory) are replay's."""
 
     kind: str
     lines: int
@@ -52,8 +52,7 @@ class Measured:
     silent: float
     plain: float
     sealed: float
-    plain_cpu: float
-    sealed_cpu: float
+    start: float
     peak: float
 
 
@@ -72,15 +71,25 @@ def _of(kind: str, make: Callable[[random.Random], Event], directory: Path, line
             size = segment.stat().st_size  # what this process holds counts as a child's, too: it is copied as a stream
             zstandard.ZstdCompressor().copy_stream(plain, small, size=size)
     words = (str(ENFORCER), "replay", "--policy", str(POLICY))
-    runs: dict[str, list[_Cost]] = {"jq": [], "silent": [], "plain": [], "sealed": []}
+    short = directory.with_suffix(".short")
+    _write(short, make, BATCH)
+    [long], [first] = segments_of(directory), segments_of(short)
+    programs = {
+        "plain": (*words, str(directory)),
+        "sealed": (*words, str(packed)),
+        "jq": (*JQ, str(long)),
+        "silent": (*JQ_SILENT, str(long)),
+        "start": (*words, str(short)),
+        "jq start": (*JQ, str(first)),
+    }
+    runs: dict[str, list[_Cost]] = {name: [] for name in programs}
     for _ in range(repeats):
-        runs["plain"].append(_cost(*words, str(directory)))
-        runs["sealed"].append(_cost(*words, str(packed)))
-        for name, select in (("jq", JQ), ("silent", JQ_SILENT)):
-            runs[name].append(_cost(*select, *map(str, segments_of(directory))))
-    median = {name: statistics.median(cost.seconds for cost in found) for name, found in runs.items()}
-    cpu = {f"{name}_cpu": statistics.median(cost.cpu for cost in runs[name]) for name in ("plain", "sealed")}
-    return Measured(kind, whole, **median, **cpu, peak=max(cost.megabytes for cost in runs["plain"]))
+        for name, command in programs.items():
+            runs[name].append(_cost(*command))
+    cpu = {name: statistics.median(cost.cpu for cost in found) for name, found in runs.items()}
+    beyond = {name: cpu[name] - cpu["start"] for name in ("plain", "sealed")}
+    beyond |= {name: cpu[name] - cpu["jq start"] for name in ("jq", "silent")}
+    return Measured(kind, whole, **beyond, start=cpu["start"], peak=max(cost.megabytes for cost in runs["plain"]))
 
 
 def _write(directory: Path, make: Callable[[random.Random], Event], lines: int) -> int:
@@ -93,14 +102,12 @@ def _write(directory: Path, make: Callable[[random.Random], Event], lines: int) 
 
 
 class _Cost(NamedTuple):
-    seconds: float
     cpu: float
     megabytes: float
 
 
 def _cost(*command: str) -> _Cost:
     """Of a program that ends by itself."""
-    began = time.perf_counter()
     try:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 -- our own command
     except FileNotFoundError as e:
@@ -109,7 +116,7 @@ def _cost(*command: str) -> _Cost:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode not in (0, 1):
         raise HostError(f"{command[0]} ended with {child.returncode}")
-    return _Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return _Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def _times() -> Iterator[int]:

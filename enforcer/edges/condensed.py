@@ -21,7 +21,7 @@ from enforcer.core.query import Query
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
-from enforcer.edges.segments import blocks, is_gone, read, segments_of
+from enforcer.edges.segments import blocks, committed, is_complete, is_gone, read, segments_of
 from enforcer.edges.skim import AFTER, Skim, Sum, are_sound
 from enforcer.errors import AbiError, EdgeError
 
@@ -98,11 +98,13 @@ class Condensed:
     def events(self, paths: Iterable[Path]) -> Iterator[Event]:
         """The attempts of the files and directories, condensed, in no order. Errors as of ``segments.read``."""
         for path in paths:
-            for segment in segments_of(path):
+            segments = segments_of(path)
+            for segment in segments:
                 if segment != path and is_gone(segment):
                     continue  # retention has removed it since it was listed
-                number = 0
-                for block in blocks(segment, size=BLOCK):
+                number, whole = 0, segment == path or is_complete(segment, segments)
+                found = blocks(segment, size=BLOCK)
+                for block in found if whole else committed(found):
                     yield from self._block(block, segment, number)
                     number += len(block) - len(block.replace(b"\n", b""))  # a tenth of what bytes.count takes
                     if self._room <= 0:

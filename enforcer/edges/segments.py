@@ -27,6 +27,7 @@ BLOCK = 1 << 20
 _NAME = re.compile(r"events-(\d{20})\.jsonl(?:\.zst)?", re.ASCII)
 _MAX_LINE = 16 << 20  # bytes; what has no newline in so many is no journal, and must not fill the memory
 _LONGEST = 1 << 18  # records of a batch; what has no end in so many is none of the agent's
+_LONGEST_BATCH = 64 << 20  # bytes; the same
 _FRAME_HEADER = 18  # bytes at most, RFC 8878
 
 
@@ -99,7 +100,7 @@ def read(paths: Iterable[Path], *, skip: Callable[[Path], bool] | None = None) -
         for segment in segments:
             if (segment != path and is_gone(segment)) or (skip and skip(segment)):
                 continue
-            for _, items in _committed(_Place(segment), whole=segment == path or _is_complete(segment, segments)):
+            for _, items in _committed(_Place(segment), whole=segment == path or is_complete(segment, segments)):
                 yield from items
 
 
@@ -114,7 +115,7 @@ def follow(path: Path, *, wait: Callable[[], bool]) -> Iterator[Event | Notice]:
             if name < known or (segment != path and is_gone(segment)):
                 continue
             place = replace(place, path=segment) if name == known else _Place(segment)
-            for reached, items in _committed(place, whole=_is_complete(segment, segments)):
+            for reached, items in _committed(place, whole=is_complete(segment, segments)):
                 place = reached
                 yield from items
         if not wait():
@@ -139,6 +140,28 @@ def blocks(path: Path, *, start: int = 0, size: int = BLOCK) -> Generator[bytes,
         rest = data[end:]
         if len(rest) >= _MAX_LINE:
             raise EdgeError(f"{escape(str(path))}: a line of over {_MAX_LINE >> 20} MiB: no journal")
+
+
+def committed(found: Iterable[bytes]) -> Iterator[bytes]:
+    """The same blocks of lines, less what stands behind the last batch that has an end: the disk may still refuse it."""
+    held = b""
+    for block in found:
+        data = held + block
+        end = _last_end(data) if len(data) < _LONGEST_BATCH else len(data)
+        if end:
+            yield data[:end]
+        held = data[end:]
+
+
+def _last_end(data: bytes) -> int:
+    end = len(data)
+    while end:
+        begin = data.rfind(b"\n", 0, end - 1) + 1
+        line = data[begin:end]
+        if link_of(line) or is_older(line):
+            return end
+        end = begin
+    return 0
 
 
 def is_gone(segment: Path) -> bool:
@@ -195,7 +218,7 @@ def _decompressed(path: Path, file: BinaryIO, start: int, size: int) -> Iterator
         raise EdgeError(f"{escape(str(path))} is damaged: more than its one frame is there")
 
 
-def _is_complete(segment: Path, segments: Sequence[Path]) -> bool:
+def is_complete(segment: Path, segments: Sequence[Path]) -> bool:
     """Does nobody write there any more?"""
     return segment != segments[-1] or not is_named(segment) or segment.name.endswith(SEALED)
 

@@ -260,3 +260,20 @@ def test_what_retention_removes_meanwhile_is_passed_over(tmp_path):
     first = next(found)
     segments_of(tmp_path)[1].unlink()
     assert first.count + sum(event.count for event in found) == 3 * EVENT.count
+
+
+def test_a_batch_without_an_end_counts_nothing(tmp_path, monkeypatch):
+    """The disk may still refuse it: as when read line by line, whatever the size of the blocks."""
+    written(tmp_path, [[EVENT] * 3, [EVENT] * 4])
+    [segment] = segments_of(tmp_path)
+    whole = segment.read_bytes()
+    for cut in (len(whole) - 1, whole.rfind(b"\n", 0, -1) + 1):
+        segment.write_bytes(whole[:cut])
+        for size in (1, 1 << 10, 1 << 20):
+            monkeypatch.setattr(condensed, "BLOCK", size)
+            found = list(Condensed(Query(), lambda _: False).events([tmp_path]))
+            assert (
+                sum(e.count for e in found)
+                == sum(e.count for e in read([tmp_path]) if isinstance(e, Event))
+                == 3 * EVENT.count
+            )
