@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from enforcer.core.chain import is_older, link_of
+from enforcer.core.chain import is_older, last_end, link_of
 from enforcer.core.event import Event, Notice
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
@@ -147,21 +147,10 @@ def committed(found: Iterable[bytes]) -> Iterator[bytes]:
     held = b""
     for block in found:
         data = held + block
-        end = _last_end(data) if len(data) < _LONGEST_BATCH else len(data)
+        end = last_end(data) if len(data) < _LONGEST_BATCH else len(data)
         if end:
             yield data[:end]
         held = data[end:]
-
-
-def _last_end(data: bytes) -> int:
-    end = len(data)
-    while end:
-        begin = data.rfind(b"\n", 0, end - 1) + 1
-        line = data[begin:end]
-        if link_of(line) or is_older(line):
-            return end
-        end = begin
-    return 0
 
 
 def is_gone(segment: Path) -> bool:
