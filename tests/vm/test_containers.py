@@ -93,7 +93,7 @@ def test_the_mechanism_is_the_best_there_is(played: Played) -> None:
     """Every hook is held by what refuses before the fact, nothing about it is degraded, and the canary agrees."""
     held = played.status["mechanisms"]
     assert (held["open"], held["unix"], held["refused"]) == (MECHANISM, MECHANISM, "fexit")
-    assert set(held.values()) == {MECHANISM, "fexit", "cgroup", "tracepoint"}
+    assert set(held.values()) == {MECHANISM, "fexit", "cgroup", "tracepoint", "sweep"}
     assert [d["what"] for d in played.status["degraded"] if "hook" in d["what"] or "detection" in d["what"]] == []
     assert played.status["selftest"]["success"]
 
