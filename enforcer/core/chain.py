@@ -87,19 +87,6 @@ def is_older(line: bytes) -> bool:
     return _OLDER in line
 
 
-def last_end(lines: bytes) -> int:
-    """Where the last batch that is whole ends, 0 without one. Lines of a version that wrote no chain are a batch each."""
-    at = len(lines)
-    while (at := lines.rfind(_OPENING, 0, at)) >= 0:
-        end = lines.find(b"\n", at) + 1
-        if link_of(lines[lines.rfind(b"\n", 0, at) + 1 : end]):
-            return end
-    end = len(lines) if is_older(lines) else 0
-    while end and not is_older(lines[(begin := lines.rfind(b"\n", 0, end - 1) + 1) : end]):
-        end = begin
-    return end
-
-
 def covered(end: bytes, link: Link) -> memoryview:
     """What the digest covers of a batch, or of its last line."""
     return memoryview(end)[: len(end) - len(link.sha256) - len('"}}}\n')]

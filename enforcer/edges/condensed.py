@@ -21,9 +21,10 @@ from enforcer.core.query import Query
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
-from enforcer.edges.segments import blocks, committed, is_complete, is_gone, read, segments_of
+from enforcer.edges.segments import blocks, is_complete, is_gone, read, segments_of
 from enforcer.edges.skim import AFTER, Skim, Sum, are_sound
-from enforcer.errors import AbiError, EdgeError
+from enforcer.edges.tail import tail_of
+from enforcer.errors import AbiError, EdgeError, HostError
 
 ROOM = 1 << 16
 """Sums that are kept at a time, some 50 MB of distinct destinations; then they are handed on and begun anew."""
@@ -104,7 +105,7 @@ class Condensed:
                     continue  # retention has removed it since it was listed
                 number, whole = 0, segment == path or is_complete(segment, segments)
                 found = blocks(segment, size=BLOCK)
-                for block in found if whole else committed(found):
+                for block in found if whole else _until(_committed_end(segment), found):
                     yield from self._block(block, segment, number)
                     number += len(block) - len(block.replace(b"\n", b""))  # a tenth of what bytes.count takes
                     if self._room <= 0:
@@ -226,3 +227,20 @@ def _decoded(line: bytes, segment: Path, number: int) -> Event | Notice:
         return decode(line)
     except EdgeError as e:
         raise EdgeError(f"{escape(str(segment))}:{number}: {e}") from e
+
+
+def _committed_end(segment: Path) -> int | None:
+    """Where the last whole batch ends: the disk may still refuse what stands behind it. None: who reads it says why."""
+    try:
+        with segment.open("rb") as file:
+            return tail_of(segment, file.fileno()).end
+    except (OSError, HostError):
+        return None
+
+
+def _until(end: int | None, found: Iterable[bytes]) -> Iterator[bytes]:
+    """The same blocks, up to an offset."""
+    position = 0
+    for block in found:
+        position += len(block)
+        yield block if end is None or position <= end else block[: max(0, len(block) - (position - end))]

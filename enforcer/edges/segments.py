@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from enforcer.core.chain import is_older, last_end, link_of
+from enforcer.core.chain import is_older, link_of
 from enforcer.core.event import Event, Notice
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
@@ -27,7 +27,6 @@ BLOCK = 1 << 20
 _NAME = re.compile(r"events-(\d{20})\.jsonl(?:\.zst)?", re.ASCII)
 _MAX_LINE = 16 << 20  # bytes; what has no newline in so many is no journal, and must not fill the memory
 _LONGEST = 1 << 18  # records of a batch; what has no end in so many is none of the agent's
-_LONGEST_BATCH = 64 << 20  # bytes; the same
 _FRAME_HEADER = 18  # bytes at most, RFC 8878
 
 
@@ -140,17 +139,6 @@ def blocks(path: Path, *, start: int = 0, size: int = BLOCK) -> Generator[bytes,
         rest = data[end:]
         if len(rest) >= _MAX_LINE:
             raise EdgeError(f"{escape(str(path))}: a line of over {_MAX_LINE >> 20} MiB: no journal")
-
-
-def committed(found: Iterable[bytes]) -> Iterator[bytes]:
-    """The same blocks of lines, less what stands behind the last batch that has an end: the disk may still refuse it."""
-    held = b""
-    for block in found:
-        data = held + block
-        end = last_end(data) if len(data) < _LONGEST_BATCH else len(data)
-        if end:
-            yield data[:end]
-        held = data[end:]
 
 
 def is_gone(segment: Path) -> bool:
