@@ -23,6 +23,7 @@ from enforcer.core.model import Access, Hook, Mechanism, Verdict
 from enforcer.edges.audit import Audit, Status
 from enforcer.edges.audit_rules import Listed
 from enforcer.errors import EdgeError
+from enforcer.runtime.guard import remove_tables
 from tests.e2e.agent import DATA, Agent, Sample, put_policy, sample
 from tests.e2e.world import CONTENT, World, mounted
 
@@ -54,10 +55,11 @@ class Watcher(Agent):
         return {sample(s.name, **s.labels): s.value for family in families for s in family.samples}
 
     def close(self) -> None:
-        """End it; what is left is for the test to see."""
+        """End it, and take its egress guard out of this namespace; what else is left is for the test to see."""
         if self.running:
             self.signal(signal.SIGCONT)
             self.stop()
+        remove_tables(self.pins)
 
 
 def kernel() -> tuple[Status, tuple[Listed, ...]]:
@@ -304,6 +306,7 @@ def test_what_was_asked_for_is_not_replaced(world: World, option: tuple[str, str
     with pytest.raises(EdgeError, match="the agent ended with 3"):
         agent.start(*option)
     assert kernel() == before
+    agent.close()
 
 
 def test_deny_cannot_be_had_by_audit(world: World) -> None:
@@ -313,6 +316,7 @@ def test_deny_cannot_be_had_by_audit(world: World) -> None:
     with pytest.raises(EdgeError, match="this host cannot refuse anything, audit only sees"):
         agent.start("--mechanism", "audit", "--require", "deny")
     assert kernel() == before
+    agent.close()
 
 
 def test_audit_needs_the_hosts_network_namespace(world: World) -> None:

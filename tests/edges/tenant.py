@@ -43,6 +43,34 @@ class Tenant:
         return self._child.stdout.readline().strip()
 
 
+def done(verb: str, rest: list[str], flows: list[socket.socket], listener: socket.socket) -> str:
+    """Carry out one command; its answer."""
+    if verb == "connect":
+        kind, address, port = rest
+        flows.append(made := socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, KINDS[kind]))
+        made.connect((address, int(port)))
+        return str(made.getsockname()[1])
+    if verb == "listen":
+        listener.bind((rest[0], int(rest[1])))
+        listener.listen()
+    elif verb == "accept":
+        flows.append(listener.accept()[0])
+    elif verb == "listen-no-more":
+        listener.close()
+    elif verb == "raw":
+        flows.append(socket.socket(socket.AF_INET, socket.SOCK_RAW, int(rest[0])))
+    elif verb == "packet":
+        flows.append(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)))
+    elif verb == "forge":
+        flows[int(rest[0])].sendto(REPLY, (rest[1], 0))
+    elif verb == "hear":
+        flows[int(rest[0])].settimeout(float(rest[1]))
+        flows[int(rest[0])].recv(100)
+    elif verb == "send":
+        flows[int(rest[0])].send(b"x")
+    return "ok"
+
+
 def main() -> None:
     """``connect tcp|udp ADDRESS PORT`` · ``listen ADDRESS PORT`` · ``accept`` · ``listen-no-more`` · ``send NUMBER``.
 
@@ -55,31 +83,8 @@ def main() -> None:
     listener = socket.socket()
     for line in sys.stdin:
         verb, *rest = line.split()
-        answer = "ok"
         try:
-            if verb == "connect":
-                kind, address, port = rest
-                flows.append(made := socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, KINDS[kind]))
-                made.connect((address, int(port)))
-                answer = str(made.getsockname()[1])
-            elif verb == "listen":
-                listener.bind((rest[0], int(rest[1])))
-                listener.listen()
-            elif verb == "accept":
-                flows.append(listener.accept()[0])
-            elif verb == "listen-no-more":
-                listener.close()
-            elif verb == "raw":
-                flows.append(socket.socket(socket.AF_INET, socket.SOCK_RAW, int(rest[0])))
-            elif verb == "packet":
-                flows.append(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)))
-            elif verb == "forge":
-                flows[int(rest[0])].sendto(REPLY, (rest[1], 0))
-            elif verb == "hear":
-                flows[int(rest[0])].settimeout(float(rest[1]))
-                flows[int(rest[0])].recv(100)
-            elif verb == "send":
-                flows[int(rest[0])].send(b"x")
+            answer = done(verb, rest, flows, listener)
         except TimeoutError:
             answer = "silence"
         except OSError as e:
