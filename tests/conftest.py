@@ -13,6 +13,8 @@ from tests.lines import check_line
 
 ALL_OR_NOTHING = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "ENFORCER_NO_SKIP"))
 _FIRST_FAILURES = iter([True] * 3)
+_SAID_AT_FAILURES: list[str] = []
+_LAST_WORDS = 3000  # characters: what a CI that shows only the end of its log shows
 REFUSAL = "skipped where nothing may be skipped (make test, CI): give it what it needs: "
 
 
@@ -24,8 +26,15 @@ def pytest_runtest_makereport(item, call):
     """Turn a skipped test into a failed one; say how the host was when one failed."""
     report = _counted((yield))
     if report.failed and next(_FIRST_FAILURES, False):
-        report.sections.append(("the host", host_state()))
+        _SAID_AT_FAILURES.append(state := host_state())
+        report.sections.append(("the host", state))
     return report
+
+
+def pytest_unconfigure():
+    """Say last how the host was when the first test failed."""
+    for state in _SAID_AT_FAILURES[:1]:
+        print(f"\nthe host when the first test failed:\n{state[:_LAST_WORDS]}")
 
 
 @pytest.hookimpl(wrapper=True)
