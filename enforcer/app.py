@@ -94,6 +94,7 @@ class Agent:
             failing.callback(self._auditing.end)
             self._probes = self._auditing.probes(self._state.instance)
             failing.callback(self._probes.give_up)
+            failing.callback(self._guard.give_up)
             self._put_in_force()
             self._start_loops()
             failing.pop_all()
@@ -285,10 +286,7 @@ class Agent:
 
 
 def run(settings: Settings, tls: Tls | None = None) -> None:
-    """The whole life of an agent: from nothing to in force to a clean end.
-
-    Signals wait from the beginning, so that none ends a start half-way; the threads inherit that.
-    """
+    """The whole life of an agent. Signals wait from its beginning, in its threads too, so that none ends a start half-way."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     agent = Agent(settings, tls)
     agent.start()

@@ -58,6 +58,11 @@ class Nft:
         self.name = name
         self._comment = f"enforcer {owner}"
 
+    def is_there(self) -> bool:
+        """Is there such a table, in whatever state? Raises as ``read`` does."""
+        with Kernel() as kernel:
+            return self._table(kernel) is not None
+
     def read(self) -> tuple[Written, ...] | None:
         """The rules of the table; None if there is none, or somebody has changed its chains or put it to sleep.
 

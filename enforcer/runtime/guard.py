@@ -76,6 +76,7 @@ class EgressGuard:
         self._drops: dict[str, str] = {}  # mark of a dropping rule → network, those of networks that are free again too
         self._counted: dict[str, int] = {}  # mark → packets: what the table loses is remembered here
         self._holds = False  # whether the table held `wanted` when it was last looked at
+        self._inherited: bool | None = None  # whether the table was there before this agent; None: not looked for yet
         self.wanted = Guard({}, {})
         self.trouble = ""
 
@@ -102,6 +103,11 @@ class EgressGuard:
             self._check_table()
         self._cordon.follow(facts)
 
+    def give_up(self) -> None:
+        """A start was refused: remove the table, unless it was there before. A quarantine, which somebody ordered, stays."""
+        if self._inherited is False:
+            self._table.remove()
+
     def check(self) -> None:
         """Look whether the tables are as they have to be, and make them so."""
         self._check_table()
@@ -112,6 +118,8 @@ class EgressGuard:
 
     def _check_table(self) -> None:
         try:
+            if self._inherited is None:
+                self._inherited = self._table.is_there()
             self._remember(self._table.read() or ())
             changed = self._table.keep(self.wanted.rules, dict(self._counted))
         except (HostError, EdgeError) as e:

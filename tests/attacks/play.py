@@ -63,7 +63,10 @@ class Play:
         log.info("the agent starts")
         agent.start("--mechanism", played.mechanism)
         played.held = agent.status()["mechanisms"]
-        self._try_all(played.under, self._targets(agent), starts=self.starts, agent=agent)
+        try:
+            self._try_all(played.under, self._targets(agent), starts=self.starts, agent=agent)
+        finally:
+            _remove_cgroups()
         self._read_journal(played, agent)
         log.info("the journal is read")
         return played
@@ -137,8 +140,7 @@ class Play:
             yield self._named(pins, doomed=pins / "doomed") | {name: f"/host{file}" for name, file in files.items()}
         finally:
             shutil.rmtree(pins, ignore_errors=True)
-            for made in Path("/sys/fs/cgroup").glob("**/attacks-elsewhere"):
-                made.rmdir()
+            _remove_cgroups()
 
     def _targets(self, agent: Agent) -> dict[str, str]:
         (state,) = (agent.directory / "state").glob("*.json")
@@ -182,6 +184,12 @@ class Play:
         played.strays = sorted(set(played.events) - {w.key for w in self.ways})
         lines = (line for s in segments_of(agent.journal) for line in s.read_bytes().decode().split("\n") if line)
         played.journal = [line for line in lines if named(line) in HOSTILE]
+
+
+def _remove_cgroups() -> None:
+    """What a way out of a container's cgroup has made."""
+    for made in Path("/sys/fs/cgroup").glob("**/attacks-elsewhere"):
+        made.rmdir()
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from deploy.demo.internet import connect_internet
 from deploy.demo.ledger import Ledger
 from deploy.demo.process import run
 from deploy.demo.teardown import unmake
+from enforcer.errors import EdgeError
 from tests.e2e.agent import Agent, sample
 from tests.e2e.test_engine_restart import Own
 
@@ -292,6 +293,18 @@ def test_kill_minus_nine_leaves_it_in_force(site: Site, prisoner: Container) -> 
         assert (came(outside), came(host)) == ([], [])
     site.agent.start()
     assert site.dropped("vault") >= before + 7
+    assert site.is_stopped(prisoner, OUT4, "vault")
+
+
+def test_a_refused_start_leaves_it_as_it_was(site: Site, prisoner: Container) -> None:
+    """A start that is refused late takes back the table that it wrote, and leaves the one that a killed agent left."""
+    table = site.table
+    for ending, left in ((site.agent.kill, True), (lambda: site.agent.ask("unload", "--pins", site.agent.pins), False)):
+        ending()
+        with pytest.raises(EdgeError, match="cannot refuse before the fact"):
+            site.agent.start("--mechanism", "tracepoint", "--require", "deny")
+        assert (f"inet {table}" in site.nft("list", "tables")) is left
+    site.agent.start()
     assert site.is_stopped(prisoner, OUT4, "vault")
 
 
