@@ -2,28 +2,33 @@
 
 Both are started as a person starts them, in turns, so that what else the machine does meets both alike, and the CPU time of each
 process is taken, so that a second core helps nobody. The medians are compared, less what each takes over a journal of one batch: a
-journal of any length costs that once.
+journal of any length costs that once. jq reads a sealed segment through ``zstd -dc``.
+
+What was read a moment ago is in the page cache. Months of journals are not: the time by the clock is taken, too, of a first
+reading, from the disk.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shlex
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import zstandard
-
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Process, Who
 from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import sealed, segments_of
+from enforcer.edges.seal import tidy
+from enforcer.edges.segments import segment_name, segments_of
 from enforcer.errors import HostError
 from enforcer.settings import LIMITS
 
@@ -44,14 +49,20 @@ NAMES = tuple(f"mcp-{n:02}-agent" for n in range(1, 21))
 
 @dataclass(frozen=True)
 class Measured:
-    """CPU seconds beyond a start, of each program for one kind of journal; ``start`` and ``peak`` (MB of memory) are replay's."""
+    """CPU seconds beyond a start, of each program for one kind of journal; ``start`` and ``peak`` (MB of memory) are replay's.
+
+    ``first_plain`` and ``first_sealed``: seconds by the clock of replay's whole run over what is not in the page cache.
+    """
 
     kind: str
     lines: int
     jq: float
     silent: float
+    jq_sealed: float
     plain: float
     sealed: float
+    first_plain: float
+    first_sealed: float
     start: float
     peak: float
 
@@ -67,18 +78,18 @@ def _of(kind: str, make: Callable[[random.Random], Event], directory: Path, line
     packed = directory.with_suffix(".sealed")
     packed.mkdir()
     for segment in segments_of(directory):
-        with segment.open("rb") as plain, sealed(packed / segment.name).open("wb") as small:
-            size = segment.stat().st_size  # what this process holds counts as a child's, too: it is copied as a stream
-            zstandard.ZstdCompressor().copy_stream(plain, small, size=size)
+        shutil.copyfile(segment, packed / segment.name)
+    tidy(packed, packed / segment_name(lines + 1), set(), lambda: None)  # as the agent does it
     words = (str(ENFORCER), "replay", "--policy", str(POLICY))
     short = directory.with_suffix(".short")
     _write(short, make, BATCH)
-    [long], [first] = segments_of(directory), segments_of(short)
+    [long], [small], [first] = (segments_of(place) for place in (directory, packed, short))
     programs = {
         "plain": (*words, str(directory)),
         "sealed": (*words, str(packed)),
         "jq": (*JQ, str(long)),
         "silent": (*JQ_SILENT, str(long)),
+        "jq sealed": ("sh", "-c", f"zstd -dc {shlex.quote(str(small))} | {shlex.join(JQ)}"),
         "start": (*words, str(short)),
         "jq start": (*JQ, str(first)),
     }
@@ -86,9 +97,14 @@ def _of(kind: str, make: Callable[[random.Random], Event], directory: Path, line
     for _ in range(repeats):
         for name, command in programs.items():
             runs[name].append(_cost(*command))
+        for name, segment in (("plain", long), ("sealed", small)):
+            _forget(segment)
+            runs.setdefault(f"first {name}", []).append(_cost(*programs[name]))
     cpu = {name: statistics.median(cost.cpu for cost in found) for name, found in runs.items()}
     beyond = {name: cpu[name] - cpu["start"] for name in ("plain", "sealed")}
-    beyond |= {name: cpu[name] - cpu["jq start"] for name in ("jq", "silent")}
+    beyond |= {name.replace(" ", "_"): cpu[name] - cpu["jq start"] for name in ("jq", "silent", "jq sealed")}
+    for name in ("first plain", "first sealed"):
+        beyond[name.replace(" ", "_")] = statistics.median(cost.clock for cost in runs[name])
     return Measured(kind, whole, **beyond, start=cpu["start"], peak=max(cost.megabytes for cost in runs["plain"]))
 
 
@@ -101,13 +117,22 @@ def _write(directory: Path, make: Callable[[random.Random], Event], lines: int) 
     return lines // BATCH * BATCH
 
 
+def _forget(file: Path) -> None:
+    """Have the page cache hold nothing of it: posix_fadvise(2) drops what is on the disk."""
+    with file.open("rb") as open_file:
+        os.fsync(open_file.fileno())
+        os.posix_fadvise(open_file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 class _Cost(NamedTuple):
+    clock: float
     cpu: float
     megabytes: float
 
 
 def _cost(*command: str) -> _Cost:
     """Of a program that ends by itself."""
+    begin = time.monotonic()
     try:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 -- our own command
     except FileNotFoundError as e:
@@ -116,7 +141,7 @@ def _cost(*command: str) -> _Cost:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode not in (0, 1):
         raise HostError(f"{command[0]} ended with {child.returncode}")
-    return _Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return _Cost(time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def _times() -> Iterator[int]:
