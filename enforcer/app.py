@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Collection
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from enforcer.core.model import Facts, Policy
@@ -40,7 +41,7 @@ from enforcer.runtime.requests import Requests
 from enforcer.runtime.state import StateFile
 from enforcer.runtime.supervisor import Supervisor
 from enforcer.runtime.sweeps import Sweeps
-from enforcer.settings import CANARY_S, DRAIN_S, REATTACH_S, ROUND_S, WATCH_S, Settings, default_parent
+from enforcer.settings import CANARY_S, REATTACH_S, Settings, default_parent
 from enforcer.sinks.journal import JournalSink
 from enforcer.sinks.metrics import Metrics, Reading
 
@@ -68,7 +69,7 @@ class Agent:
         self._scrape = Scrape(settings.listen, tls)
         self._journal = JournalSink(journal := Journal(settings.journal, settings.limits))
         self._recovered = journal.recovered
-        self._supervisor = Supervisor()
+        self._supervisor = Supervisor(failed=lambda: os.kill(os.getpid(), signal.SIGTERM))  # ``wait`` takes it
         self._ready = False
 
     def start(self) -> None:
@@ -117,7 +118,8 @@ class Agent:
         self._surveyor = Surveyor(
             survey, found=self._found, reload=self._reload, stopped=self._supervisor.stopping.wait
         )
-        self._writer = Writer(self._surveyor.failed, self._sweep.wake)
+        self._posture = PostureWatch(self._dockerd, self._settings.docker, lambda: self._reconcile.snapshot)
+        self._writer = Writer(self._surveyor.failed, self._sweep.wake, self._posture.wake)
         self._heard = Heard(self._writer, self._reconcile.hear)
         # a cgroup made inside a container before its own was known has not inherited: look once more
         if self._probes.adopted:
@@ -132,21 +134,21 @@ class Agent:
         records = self._records = Records(self._reconcile.at, self._cgroups)
         rings = self._sweep.rings(self._auditing.rings(self._probes))
         noted = Recording(self._probes.open_maps(), self._reconcile.at, on=self._settings.record_accesses)
-        maps = self._probes.open_maps()
+        maps, self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(4))
         self._pipeline = Pipeline(rings, maps, records, self._journal, born=self._on_born, recording=noted)
         self._probes.hand_over(self._pipeline.read_out)
         self._announce()
         self._guard.tell_to(self._pipeline.notice)
         self._supervisor.start("writer", self._writer.run)
-        self._supervisor.start("guard", self._watch_guard)
+        check, reload = (partial(self._writer.put, self._guard.check, Resync()), partial(self._surveyor.put, Reload()))
+        self._supervisor.follow("guard", partial(self._guard.run, due=check), self._guard.wake)
         self._supervisor.start("survey", self._surveyor.run)
         self._supervisor.start("docker", self._docker.run)
         self._sweep.start(self._supervisor.start)
-        posture = PostureWatch(self._dockerd, self._settings.docker, lambda: self._reconcile.snapshot)
-        posture.start(self._supervisor.every, self._scrape.registry)
-        self._supervisor.every("pipeline", DRAIN_S, self._pipeline.drain)
-        self._supervisor.every("accesses", ROUND_S, noted.turn)
-        self._scan_maps, self._status_maps, self._canary_maps = (self._probes.open_maps() for _ in range(3))
+        self._supervisor.follow("posture", self._posture.run, self._posture.wake)
+        self._supervisor.follow("pipeline", self._pipeline.run, self._pipeline.wake)
+        self._supervisor.follow("accesses", partial(noted.run, wake=self._pipeline.wake))
+        self._supervisor.follow("policy", partial(self._files.run, changed=reload), self._files.wake)
         self._selftest = selftest.SelfTest(run=self._run_canary, reattach=self._reattach, notify=self._pipeline.notice)
         if not self._probes.adopted:
             self._selftest.check()
@@ -160,6 +162,7 @@ class Agent:
             policy=self._settings.policy,
         )
         self._scrape.registry.register(Metrics(self._reading))
+        self._scrape.registry.register(self._posture.metrics)
 
     def wait(self) -> None:
         """Serve until SIGTERM or SIGINT, or until a part fails (then that error is raised)."""
@@ -167,10 +170,10 @@ class Agent:
         notify("READY=1")
         print(report.in_force(self._snapshot(), self._probes.holds), flush=True)
         while not self._supervisor.stopping.is_set():
-            received = signal.sigtimedwait(SIGNALS, WATCH_S)
-            if received.si_signo == signal.SIGHUP if received else self._files.changed():
+            received = signal.sigwaitinfo(SIGNALS).si_signo
+            if received == signal.SIGHUP:
                 self._surveyor.put(Reload())
-            elif received and received.si_signo in SIGNALS:
+            elif received in SIGNALS:
                 break  # anything else: CPython hands out an empty answer after a SIGCONT
         notify("STOPPING=1")
 
@@ -212,9 +215,6 @@ class Agent:
             self._cover()
 
         self._writer.put(write, Resync())
-
-    def _watch_guard(self) -> None:
-        self._guard.run(self._supervisor.stopping.wait, lambda: self._writer.put(self._guard.check, Resync()))
 
     def _on_born(self, docker_id: str) -> None:
         """A container that nobody prepared has appeared: ask Docker about it now, not when its event comes."""

@@ -34,7 +34,7 @@ def default_parent(driver: str) -> str:
 
 
 DRAIN_S = 0.05
-"""How often the ring is read: a violation is in the journal within this and the time of one write."""
+"""How often the ring is read at most: a violation is in the journal within this and the time of one write."""
 
 CANARY_S = 60.0
 """How often the canary tries what is forbidden."""
@@ -45,8 +45,8 @@ REATTACH_S = 10.0
 ROUND_S = 5.0
 """How often allowed accesses are written down, with ``--record accesses``."""
 
-WATCH_S = 0.5
-"""How often the policy's files are looked at for a change."""
+WATCH_S = 5.0
+"""How often the policy's files are looked at even if the kernel tells of no change."""
 
 
 RECORDS = 1000

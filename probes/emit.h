@@ -2,7 +2,12 @@
 #ifndef ENF_EMIT_H
 #define ENF_EMIT_H
 
-#define ENF_RING_QUIET 1         /* BPF_RB_NO_WAKEUP: the agent polls; an interrupt for each record costs ten times the record */
+/*
+ * The agent is woken by the first record after it has taken all those before, and by no other (kernel/bpf/ringbuf.c: only if the
+ * consumer stands at this very record). It reads no more often than every DRAIN_S, so a storm has as many interrupts; one for
+ * each record (BPF_RB_FORCE_WAKEUP) would cost ten times the record.
+ */
+#define ENF_RING_WAKE 0
 
 static __always_inline void enf_lose(u32 subject, u32 cause)
 {
@@ -86,7 +91,7 @@ static __always_inline void enf_end(struct enf_event *e, struct enf_repeat_key *
 {
 	enf_expect_more(key, e);
 	enf_sent(key->what.subject, ENF_RING_EVENTS);
-	events.ringbuf_submit(e, ENF_RING_QUIET);
+	events.ringbuf_submit(e, ENF_RING_WAKE);
 }
 
 /* The record of a container's birth, which is no violation: whoever may make cgroups at will is no better than any hog. */
@@ -107,7 +112,7 @@ static __always_inline struct enf_event *enf_begin_birth(struct enf_repeat_key *
 static __always_inline void enf_end_birth(struct enf_event *e, u32 subject)
 {
 	enf_sent(subject, ENF_RING_EVENTS);
-	events.ringbuf_submit(e, ENF_RING_QUIET);
+	events.ringbuf_submit(e, ENF_RING_WAKE);
 }
 
 /* The same for an attempt that something else refused, in the other ring: none of the cheap ways to tell repeats is open there. */
@@ -129,7 +134,7 @@ static __always_inline struct enf_event *enf_begin_attempt(u32 subject)
 static __always_inline void enf_end_attempt(struct enf_event *e, u32 subject)
 {
 	enf_sent(subject, ENF_RING_ATTEMPTS);
-	attempts.ringbuf_submit(e, ENF_RING_QUIET);
+	attempts.ringbuf_submit(e, ENF_RING_WAKE);
 }
 
 #endif

@@ -6,7 +6,6 @@ import os
 import socket
 import socketserver
 import struct
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 
 from enforcer.edges.directory import hold
+from enforcer.edges.serving import Serving
 from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError, NobodyListens, UsageError
 
 TIMEOUT_S = 10
@@ -32,8 +32,9 @@ CREDENTIALS = struct.Struct("3i")
 """struct ucred: pid, uid, gid."""
 
 
-class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
+class _Server(Serving):
+    address_family = socket.AF_UNIX
+    allow_reuse_address = False
 
 
 class Control:
@@ -55,18 +56,16 @@ class Control:
         self._held = hold(path.parent, "--run")
         try:
             path.unlink(missing_ok=True)
-            self._server = _Server(str(path), Handler)
+            self._server = _Server(str(path), Handler)  # type: ignore[arg-type]  # AF_UNIX has a path
             path.chmod(0o600)  # until here the directory's 0700 keeps others out
         except OSError as e:
             os.close(self._held)
             raise HostError(f"cannot listen at {path} ({e.strerror or e}): choose --run elsewhere") from e
-        self._thread = threading.Thread(target=self._server.serve_forever, name="control", daemon=True)
-        self._thread.start()
+        self._server.begin("control")
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.end()
         self._path.unlink(missing_ok=True)
         os.close(self._held)
 

@@ -1,15 +1,27 @@
-"""The scrape's door: Prometheus's own HTTP server, on loopback unless told otherwise."""
+"""The scrape's door: Prometheus's text format over HTTP, on loopback unless told otherwise."""
 
 from __future__ import annotations
 
 import errno
-import ssl
+import socket
+import zlib
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from enforcer.edges.exposition import CONTENT_TYPE, exposition
+from enforcer.edges.serving import Serving
 from enforcer.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    import ssl
+
+TIMEOUT_S = 30
+QUICK = 1
+"""How hard zlib tries: the text is a tenth of its size then, and better costs ten times as much."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +39,16 @@ class Tls:
                 Path(path).read_bytes()
             except OSError as e:
                 raise HostError(f"cannot read {option} {path} ({e.strerror or e}): name a PEM file") from e
-        self._load()
+        self.context()
 
     def _files(self) -> dict[str, str]:
         files = {"--tls-cert": self.certificate, "--tls-key": self.key, "--tls-client-ca": self.client_ca}
         return {option: path for option, path in files.items() if path}
 
-    def _load(self) -> None:
+    def context(self) -> ssl.SSLContext:
+        """What a server wraps its connections in. Raises ``HostError``."""
+        import ssl  # noqa: PLC0415 -- 4 MB, which an agent without TLS need not carry
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             # a key that wants a pass phrase is refused, else OpenSSL would wait for one at the terminal
@@ -44,12 +59,53 @@ class Tls:
         try:
             if self.client_ca:
                 context.load_verify_locations(self.client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
         except ssl.SSLError as e:
             raise HostError(f"--tls-client-ca {self.client_ca} ({_reason(e)}): name a PEM certificate") from e
+        return context
 
 
 def _reason(error: ssl.SSLError) -> str:
     return error.reason.lower().replace("_", " ") if error.reason else "no PEM"
+
+
+class _Door(Serving):
+    """``registry``: what is asked for; ``context``: what connections are wrapped in, None for plain HTTP."""
+
+    def __init__(self, address: tuple[str, int], registry: CollectorRegistry, context: ssl.SSLContext | None) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.registry, self._context = registry, context
+        super().__init__(address, _Handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- socketserver's own
+        """In the connection's own thread: who is slow to shake hands keeps nobody waiting."""
+        request.settimeout(TIMEOUT_S)
+        if not self._context:
+            return super().finish_request(request, client_address)
+        with self._context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Door
+
+    def do_GET(self) -> None:
+        """Everything, whatever the path."""
+        text = exposition(self.server.registry)
+        packed = "gzip" in (self.headers.get("Accept-Encoding") or "")
+        if packed:
+            packing = zlib.compressobj(QUICK, wbits=16 + zlib.MAX_WBITS)  # zlib.h: 16 for gzip's header
+            text = packing.compress(text) + packing.flush()
+        self.send_response(200)
+        self.send_header("Content-Type", CONTENT_TYPE)
+        if packed:
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: ANN401 -- http.server's own
+        """Scrapes are no news."""
 
 
 class Scrape:
@@ -67,22 +123,14 @@ class Scrape:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        context = tls.context() if tls else None
         try:
-            self._server, self._thread = start_http_server(
-                int(port),
-                addr=address.strip("[]"),
-                registry=self.registry,
-                certfile=tls.certificate if tls else None,
-                keyfile=tls.key if tls else None,
-                client_cafile=(tls.client_ca or None) if tls else None,
-                client_auth_required=bool(tls and tls.client_ca),
-            )
+            self._server = _Door((address.strip("[]"), int(port)), self.registry, context)
         except OSError as e:
             what = "another program listens there" if e.errno == errno.EADDRINUSE else e.strerror or str(e)
             raise HostError(f"cannot listen at {listen} ({what}): choose --listen ADDR:PORT") from e
+        self._server.begin("scrape")
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.end()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import select
 import socket
 
+from enforcer.edges.bell import await_any
 from enforcer.errors import EdgeError, HostError
 
 NETLINK_NETFILTER = 12
@@ -27,9 +27,12 @@ class Changes:
         except OSError as e:
             raise HostError(f"this kernel tells no news of nftables: {e.strerror}") from e
 
-    def wait(self, seconds: float) -> bool:
-        """Whether there was a change within so many seconds; all that has gathered counts as one."""
-        if not select.select([self._socket], [], [], seconds)[0]:
+    def wait(self, seconds: float, *others: int) -> bool:
+        """Whether there was a change within so many seconds; all that has gathered counts as one.
+
+        ``others``: descriptors that end the wait, too, when they can be read.
+        """
+        if self._socket.fileno() not in await_any((self._socket.fileno(), *others), seconds):
             return False
         try:
             while self._socket.recv(LONGEST):

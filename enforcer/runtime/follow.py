@@ -93,13 +93,11 @@ class DockerFollower:
 class Writer:
     """The loop of the only thread that changes the kernel's maps: it does what it is given, one task after the other.
 
-    ``failed`` is told of a task that could not be done, and what has to happen again; the loop goes on. ``done`` is told that
-    one was.
+    ``failed`` is told of a task that could not be done, and what has to happen again; the loop goes on. Each of ``done`` is told
+    that one was.
     """
 
-    def __init__(
-        self, failed: Callable[[EnforcerError, Message], None], done: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, failed: Callable[[EnforcerError, Message], None], *done: Callable[[], None]) -> None:
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Message] | None] = queue.SimpleQueue()
         self._failed, self._done = failed, done
 
@@ -126,7 +124,8 @@ class Writer:
             task, again = item
             try:
                 task()
-                self._done()
+                for tell in self._done:
+                    tell()
             except EnforcerError as e:
                 self._failed(e, again)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from enforcer.core.egress import Guard, guard
 from enforcer.core.model import Facts, Policy
+from enforcer.edges.bell import Bell
 from enforcer.edges.nft_news import Changes
 from enforcer.errors import EdgeError, HostError
 from enforcer.runtime.isolation import Cordon
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 1.0
-LOOK_EVERY = 10
-"""Waits without a change before the table is looked at all the same."""
+LOOK_S = 60.0
+"""The table is looked at so often even if nobody tells of a change; where the kernel tells none at all, every ``BLIND_S``."""
+
+BLIND_S = 10.0
 
 
 class Tell(Protocol):
@@ -70,6 +72,7 @@ class EgressGuard:
     def __init__(self, pins: Path) -> None:
         self._pins, self.name = pins, name_of(pins)
         self._tell: Tell | None = None
+        self._bell = Bell()
         self._bridges: Mapping[str, str] = {}
         self._lock = threading.Lock()
         self._cordon = Cordon(self.name, _owner(pins))
@@ -183,16 +186,18 @@ class EgressGuard:
             changes = Changes()
         except HostError as e:
             log.debug("no news of rules: %s", e)
-            while not stopped(WAIT_S * LOOK_EVERY):
+            while not stopped(BLIND_S):
                 due()
             return
-        waits = 0
         while not stopped(0):
-            waits += 1
-            if changes.wait(WAIT_S) or waits >= LOOK_EVERY:
-                waits = 0
+            changes.wait(LOOK_S, self._bell.fileno())
+            if not stopped(0):
                 due()
         changes.close()
+
+    def wake(self) -> None:
+        """End the wait of ``run``."""
+        self._bell.ring()
 
     def _remember(self, rules: Iterable[Written]) -> None:
         with self._lock:

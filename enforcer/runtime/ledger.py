@@ -100,6 +100,10 @@ class Ledger:
         except EdgeError as e:
             log.error("the account of %d violations cannot be kept: %s", sum(account.values()), e)
 
+    def repeating(self) -> bool:
+        """Whether the kernel holds a violation that may be repeated."""
+        return self._maps.repeats.any()
+
     def repeats(self, window: int) -> Iterator[list[Repeated]]:
         """What was repeated in windows before this one, in batches."""
         if not self._maps.repeats.any():

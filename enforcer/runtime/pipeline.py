@@ -15,6 +15,7 @@ from enforcer import abi
 from enforcer.core.event import Event, Notice
 from enforcer.core.ids import Reserved
 from enforcer.core.model import Hook
+from enforcer.edges.bell import Bell, await_any
 from enforcer.edges.bpf.accounts import Account
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.bpf.record import Record, record_of
@@ -26,6 +27,7 @@ from enforcer.runtime.proof import attempt_of
 from enforcer.runtime.recording import BATCH as ACCESSES
 from enforcer.runtime.recording import Recording
 from enforcer.runtime.records import Records, boot_offset_ns
+from enforcer.settings import DRAIN_S
 from enforcer.sinks.journal import JournalSink
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,9 @@ ATTEMPTS = 64
 
 SETTLED = 1
 """Whole windows that pass before repeats are taken out: a clock that is read on another CPU may be a little behind."""
+
+CALM_S = 5.0
+"""How often one looks that is not woken, when there is nothing to wait for."""
 
 _EVER = 1 << 32
 
@@ -60,7 +65,7 @@ def _window() -> int:
 
 
 class Pipeline:
-    """The one reader of the ring and the one writer of the journal; ``drain`` is called by one thread.
+    """The one reader of the ring and the one writer of the journal; ``run``, or ``drain`` again and again, is one thread's.
 
     ``born`` is told the Docker id of each container whose cgroup appeared. ``recording`` has what was allowed.
     """
@@ -80,13 +85,36 @@ class Pipeline:
         self._ledger = Ledger(rings, maps, self._last)
         self._recording = recording
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
-        self._flushed = 0
+        self._bell = Bell()
+        self._flushed, self._repeating = 0, True
         self.canary_records: Counter[str] = Counter()
         self.malformed = 0
 
     def notice(self, action: str, message: str, *, outcome: str = "success", **fields: str | int) -> None:
         """Put something that the agent did on record, with the next batch. Any thread may call it."""
         self._notices.put(Notice(0, time.time_ns(), action, message, outcome=outcome, fields=fields))
+        self._bell.ring()
+
+    def wake(self) -> None:
+        """There is something to look at. Any thread may call it; it returns at once."""
+        self._bell.ring()
+
+    def run(self, stopped: Callable[[float], bool]) -> None:
+        """Drain as soon as there is something to, and then not again for ``DRAIN_S``, until ``stopped`` (and ``wake``)."""
+        rings = self._ledger.rings
+        descriptors = (self._bell.fileno(), *rings.events.descriptors, *rings.attempts.descriptors)
+        while not stopped(0):
+            self._bell.hush()  # before the look: what comes during it rings again
+            self.drain()
+            if not stopped(DRAIN_S):
+                await_any(descriptors, self._patience())
+
+    def _patience(self) -> float:
+        """Until there is something to do that nobody wakes for: the end of a window in which something may be repeated."""
+        if self._recording and self._recording.waiting:
+            return 0.0
+        left = (1 << abi.WINDOW_BITS) - time.clock_gettime_ns(time.CLOCK_BOOTTIME) % (1 << abi.WINDOW_BITS)
+        return left / 1e9 if self._repeating else CALM_S
 
     def drain(self) -> int:
         """Read what there is, at most ``ROUNDS`` batches, every waiting notice and what was repeated; how many records."""
@@ -100,6 +128,8 @@ class Pipeline:
             if self._flushed != (window := _window()):
                 self._flushed = window
                 self._flush(self._ledger, window - SETTLED)
+                self._repeating = self._ledger.repeating()
+            self._repeating |= total > 0
             self._write_accesses()
         except EdgeError as e:
             log.error("what was repeated or allowed cannot be read, it waits in the kernel: %s", e)

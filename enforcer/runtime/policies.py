@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from enforcer.core.model import Policy
+from enforcer.edges.inotify import News, around
 from enforcer.edges.policyfile import fingerprint, load
 from enforcer.errors import PolicyError
 from enforcer.runtime.guard import Tell
-from enforcer.settings import Settings
+from enforcer.settings import WATCH_S, Settings
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,18 @@ class PolicyFiles:
         self._fingerprint = fingerprint(self.path)  # before it is read: a change in between is not missed
         self.policy = load(self.path, self._mode)
         self.failures = 0
+        self._news = News()
+
+    def run(self, stopped: Callable[[float], bool], changed: Callable[[], None]) -> None:
+        """Call ``changed`` whenever the files are others, until ``stopped`` (and ``wake``)."""
+        while not stopped(0):
+            if self.changed():
+                changed()
+            self._news.wait(around(self.path), WATCH_S)
+
+    def wake(self) -> None:
+        """End the wait of ``run``."""
+        self._news.wake()
 
     def changed(self) -> bool:
         """Whether the files are others than when this was last asked."""

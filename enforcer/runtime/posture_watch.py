@@ -6,11 +6,10 @@ Nothing is tried in a container: attempts are an operator's to order. So ``data-
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-
-from prometheus_client import CollectorRegistry
 
 from enforcer.edges.dockerd import Dockerd
 from enforcer.errors import EnforcerError
@@ -23,26 +22,35 @@ log = logging.getLogger(__name__)
 PERIOD_S = 60.0
 """The longest time between two looks: health, limits and owners change without an event that the agent follows."""
 
-TICK_S = 0.5
-"""How often it is asked whether a look is due."""
-
 SHARE = 10
 """A look is followed by a pause of so many times its own length: on a host of thousands of containers it takes a tenth at most."""
 
 
 class PostureWatch:
-    """Looks again when the agent's picture of the host has changed, and once a minute. One thread calls ``look``."""
+    """Looks again when the agent's picture of the host has changed (``wake``), and once a minute. One thread runs it."""
 
     def __init__(self, dockerd: Dockerd, address: str, snapshot: Callable[[], Snapshot | None]) -> None:
         self._dockerd, self._address, self._snapshot = dockerd, address, snapshot
         self._seen: Snapshot | None = None
         self._at = self._not_before = 0.0
+        self._woken = threading.Event()
         self.reading = PostureReading()
+        self.metrics = PostureMetrics(lambda: self.reading)
 
-    def start(self, every: Callable[[str, float, Callable[[], object]], None], registry: CollectorRegistry) -> None:
-        """Look whenever it is due, in a thread of its own (``Supervisor.every``), and be scraped."""
-        every("posture", TICK_S, self.look)
-        registry.register(PostureMetrics(lambda: self.reading))
+    def wake(self) -> None:
+        """The agent's picture may have changed. Any thread may call it; it returns at once."""
+        self._woken.set()
+
+    def run(self, stopped: Callable[[float], bool]) -> None:
+        """Look whenever it is due, until ``stopped`` (and ``wake``)."""
+        while not stopped(0):
+            self._woken.clear()
+            self.look()
+            self._woken.wait(self._patience())
+
+    def _patience(self) -> float:
+        news = self._snapshot() is not self._seen
+        return max(0.0, self._not_before - time.monotonic(), 0.0 if news else self._at + PERIOD_S - time.monotonic())
 
     def look(self) -> None:
         """Look if it is due. What fails is said, the last reading stays, and its time says how old it is."""

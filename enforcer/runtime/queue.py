@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from enforcer import abi
+from enforcer.edges.bell import Bell
 from enforcer.edges.bpf.record import SUBJECT_AT
 from enforcer.edges.bpf.ring import Ring
 
@@ -19,18 +20,30 @@ class Queue(Ring):
 
     def __init__(self) -> None:
         self._records: deque[bytes] = deque()
+        self._bell = Bell()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The bell that rings when there are records."""
+        return (self._bell.fileno(),)
 
     def put(self, record: abi.CEvent) -> bool:
         """Have a record read; False if there is no room: the caller counts it."""
         if len(self._records) >= ROOM:
             return False
         self._records.append(bytes(record))
+        self._bell.ring()
         return True
 
     def read(self, most: int) -> Iterator[bytes]:
         """Up to ``most`` records that were there when the call began."""
-        for _ in range(min(most, len(self._records))):
-            yield self._records.popleft()
+        self._bell.hush()  # before anything is counted: what is put after it rings again
+        try:
+            for _ in range(min(most, len(self._records))):
+                yield self._records.popleft()
+        finally:  # the reader may want fewer
+            if self._records:
+                self._bell.ring()
 
     @property
     def position(self) -> int:
@@ -48,7 +61,8 @@ class Queue(Ring):
         return Counter(int.from_bytes(raw[SUBJECT_AT : SUBJECT_AT + 4], "little") for raw in tuple(self._records))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Let go of the bell."""
+        self._bell.close()
 
 
 class Joined(Ring):
@@ -56,6 +70,11 @@ class Joined(Ring):
 
     def __init__(self, ring: Ring, queue: Queue) -> None:
         self._ring, self._queue = ring, queue
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those of both."""
+        return (*self._ring.descriptors, *self._queue.descriptors)
 
     def read(self, most: int) -> Iterator[bytes]:
         """Up to ``most`` records, the kernel's first."""
@@ -79,5 +98,6 @@ class Joined(Ring):
         return self._ring.waiting() + self._queue.waiting()
 
     def close(self) -> None:
-        """Let go of the ring."""
+        """Let go of both."""
         self._ring.close()
+        self._queue.close()

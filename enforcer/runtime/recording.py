@@ -23,6 +23,7 @@ from enforcer.edges.bpf.maps import Maps
 from enforcer.errors import EdgeError
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.runtime.records import At, address_text, boot_offset_ns, object_of, who_of
+from enforcer.settings import ROUND_S
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,21 @@ class Recording:
         """Entries that are read and not yet written down."""
         return len(self._waiting)
 
-    def turn(self) -> None:
-        """End a round and read it; not before all of the last one is written down, which a full disk may put off."""
+    def run(self, stopped: Callable[[float], bool], wake: Callable[[], None]) -> None:
+        """A turn every ``ROUND_S``, and ``wake`` who writes down, until ``stopped``, or until what was left is read."""
+        while not stopped(ROUND_S):
+            nothing = self.turn()
+            wake()
+            if nothing and not self.on:
+                return
+
+    def turn(self) -> bool:
+        """End a round and read it; not before all of the last one is written down, which a full disk may put off.
+
+        Whether nothing is left.
+        """
         if self._waiting:
-            return
+            return False
         live = self._maps.round() + 1 if self.on else 0
         try:
             if self.on:
@@ -63,6 +75,8 @@ class Recording:
             self._waiting.extend(list(self._closed(live)))
         except EdgeError as e:
             log.error("allowed accesses cannot be read, they wait in the kernel: %s", e)
+            return False
+        return not self._waiting
 
     def take(self) -> list[Event]:
         """The next entries to write down; the same ones again unless they are ``kept``."""

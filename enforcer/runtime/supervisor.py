@@ -15,15 +15,20 @@ JOIN_S = 5.0
 
 
 class Supervisor:
-    """Runs loops. ``stopping`` is set when all must end; every loop waits on it instead of sleeping."""
+    """Runs loops. ``stopping`` is set when all must end; every loop waits on it instead of sleeping.
 
-    def __init__(self) -> None:
+    ``failed`` is called when a loop has ended by an error.
+    """
+
+    def __init__(self, failed: Callable[[], None] = lambda: None) -> None:
         self.stopping = threading.Event()
+        self._failed = failed
         self._threads: list[threading.Thread] = []
+        self._wakes: list[Callable[[], None]] = []
         self.failure: BaseException | None = None
 
-    def start(self, name: str, loop: Callable[[], None]) -> None:
-        """Run ``loop`` in a thread. It returns when ``stopping`` is set."""
+    def start(self, name: str, loop: Callable[[], None], wake: Callable[[], None] = lambda: None) -> None:
+        """Run ``loop`` in a thread. It returns when ``stopping`` is set; ``wake`` ends what else it may be waiting for."""
 
         def guarded() -> None:
             try:
@@ -31,11 +36,24 @@ class Supervisor:
             except BaseException as e:
                 self.failure = self.failure or e
                 log.exception("the %s loop failed; the agent ends, enforcement goes on", name)
-                self.stopping.set()
+                self._end()
+                self._failed()
 
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         self._threads.append(thread)
+        self._wakes.append(wake)
         thread.start()
+
+    def follow(
+        self, name: str, loop: Callable[[Callable[[float], bool]], None], wake: Callable[[], None] = lambda: None
+    ) -> None:
+        """The same for a loop that is given ``stopping.wait``: how it waits, and whether it is to end."""
+        self.start(name, lambda: loop(self.stopping.wait), wake)
+
+    def _end(self) -> None:
+        self.stopping.set()
+        for wake in tuple(self._wakes):
+            wake()
 
     def every(self, name: str, seconds: float, step: Callable[[], object], *, at_once: bool = False) -> None:
         """Run ``step`` every ``seconds`` until the end; ``at_once`` for the first time without waiting."""
@@ -50,6 +68,6 @@ class Supervisor:
 
     def stop(self) -> None:
         """End every loop and wait for them, bounded."""
-        self.stopping.set()
+        self._end()
         for thread in self._threads:
             thread.join(JOIN_S)

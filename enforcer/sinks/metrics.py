@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from enforcer import abi
 from enforcer.core.model import Access, Verdict
+from enforcer.edges.exposition import Counted
 
 CAUSES = {
     abi.LOST_RING: "ring-full",
@@ -83,13 +84,6 @@ class Metrics(Collector):
         yield from _state(reading)
 
 
-def _family(name: str, help_text: str, labels: tuple[str, ...], rows: Counter[tuple[str, ...]]) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, help_text, labels=labels)
-    for values, n in sorted(rows.items()):
-        family.add_metric(values, n)
-    return family
-
-
 def _violations(reading: Reading) -> Iterator[Metric]:
     data: Counter[tuple[str, ...]] = Counter()
     external: Counter[tuple[str, ...]] = Counter()
@@ -102,19 +96,19 @@ def _violations(reading: Reading) -> Iterator[Metric]:
             inside[v.container, v.destination, action] += n
         else:
             external[v.network, v.container, action] += n
-    yield _family(
+    yield Counted(
         "mcp_data_access_violations",
         "Accesses to protected data that the matrix does not grant.",
         ("container", "object", "access", "action"),
         data,
     )
-    yield _family(
+    yield Counted(
         "mcp_external_connections",
         "Attempts to connect outside the container's networks that no rule allows.",
         ("network", "container", "action"),
         external,
     )
-    yield _family(
+    yield Counted(
         "mcp_network_violations",
         "Attempts to connect inside the container's networks that no rule allows.",
         ("container", "destination", "action"),
@@ -125,7 +119,7 @@ def _violations(reading: Reading) -> Iterator[Metric]:
 def _losses(reading: Reading) -> Iterator[Metric]:
     lost: Counter[tuple[str, ...]] = Counter({(cause,): reading.lost.get(cause, 0) for cause in CAUSES.values()})
     suppressed: Counter[tuple[str, ...]] = Counter({(name,): n for name, n in reading.suppressed.items()})
-    yield _family(
+    yield Counted(
         "enforcer_events_lost",
         "What did not reach the journal: ring-full and journal are counted violations without a record; counts-full are "
         "violations counted here only; unjudged are attempts that something else refused and nobody judged; subjects-full "
@@ -133,13 +127,13 @@ def _losses(reading: Reading) -> Iterator[Metric]:
         ("cause",),
         lost,
     )
-    yield _family(
+    yield Counted(
         "enforcer_events_suppressed",
         "Violations beyond what one container may have in the log: counted, but not told one by one.",
         ("container",),
         suppressed,
     )
-    yield _family(
+    yield Counted(
         "enforcer_egress_blocked_packets",
         "Packets of a guarded network that were on their way out of it, or to the host itself, and were dropped.",
         ("network",),
