@@ -62,7 +62,7 @@ def create_command(policy_path: Path, base: Path, owner: str, format_: str) -> i
     """
     policy, whose = load(policy_path), owner_of_text(owner)
     with engine() as dockerd:
-        volumes = Volumes(dockerd.api)
+        volumes = Volumes(dockerd.sdk)
         steps = plan(_declared(policy), volumes.all(), base=os.path.realpath(base), owner=whose)
         done = carry_out(steps, volumes, whose)
     if format_ == "json":
@@ -137,7 +137,7 @@ def engine() -> Iterator[Dockerd]:
 
 
 def _read(dockerd: Dockerd) -> tuple[tuple[StoredVolume, ...], tuple[Inspection, ...]]:
-    stored = Volumes(dockerd.api).all()
+    stored = Volumes(dockerd.sdk).all()
     return stored, Inspections(dockerd.api, {v.name: v.path for v in stored}).all()
 
 

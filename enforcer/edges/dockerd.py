@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
-from typing import Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import docker
-from docker.types import CancellableStream
-
-from enforcer.core.model import Attachment, Container, Network
+from enforcer.core.model import Container, Network
+from enforcer.edges.docker_answers import attachments_of, bridge_of, network_of
 from enforcer.edges.docker_errors import asking, knock
 from enforcer.edges.docker_fields import identity_of, joined, labels_of, name_of, number_of, text_of
+from enforcer.edges.engine_api import EngineApi
 from enforcer.errors import ContainerGone, EdgeError
+
+if TYPE_CHECKING:
+    import docker
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,16 @@ class DockerEvent:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+class Stream(Protocol):
+    """What a client gives of events."""
+
+    def __next__(self) -> dict[str, Any]:
+        """The next one."""
+
+    def close(self) -> None:
+        """End it."""
+
+
 class Events:
     """The stream of events: an iterator that ends only by ``close``; an engine that goes away is an ``EdgeError``.
 
@@ -93,7 +105,7 @@ class Events:
     read everything again.
     """
 
-    def __init__(self, stream: CancellableStream[dict[str, Any]]) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._closed = False
 
@@ -118,22 +130,37 @@ class Events:
 
 
 class Dockerd:
-    """Answers questions about one Docker engine. ``client``: a docker-py client or its address; ``api``: for the other edges."""
+    """Answers questions about one Docker engine. ``client``: a docker-py client or the engine's address.
+
+    At a unix socket it is asked by a client of our own; ``sdk`` is docker-py's, for the edges that change something.
+    """
 
     def __init__(self, client: docker.APIClient | docker.DockerClient | str) -> None:
-        if isinstance(client, str):
+        self._address = client if isinstance(client, str) else ""
+        if not isinstance(client, str):
+            self.sdk = cast("docker.APIClient", getattr(client, "api", client))
+        if self._address.startswith("unix://"):
             with asking(f"no engine answers at {client}: start it, or name its socket"):
-                knock(client)
-                client = docker.APIClient(base_url=client, version="auto", timeout=TIMEOUT_SECONDS)
-                # requests would look for a proxy and for .netrc before each question: a fifth of the time that one takes
-                client.trust_env = not client.base_url.startswith("http+docker:")
-        self.api: docker.APIClient = client.api if isinstance(client, docker.DockerClient) else client
-        self._api = self.api
+                self.api: Any = EngineApi(self._address.removeprefix("unix://"), TIMEOUT_SECONDS)
+        else:
+            self.api = self.sdk
+
+    @cached_property
+    def sdk(self) -> docker.APIClient:
+        """docker-py's client: loaded when it is first asked for."""
+        import docker  # noqa: PLC0415 -- 15 MB and 0.15 s, which an agent need not carry
+
+        with asking(f"no engine answers at {self._address}: start it, or name its socket"):
+            knock(self._address)
+            made = docker.APIClient(base_url=self._address, version="auto", timeout=TIMEOUT_SECONDS)
+            # requests would look for a proxy and for .netrc before each question: a fifth of the time that one takes
+            made.trust_env = not made.base_url.startswith("http+docker:")
+        return made
 
     def engine(self) -> Engine:
         """What the engine says about itself."""
         with asking("the engine's info"):
-            found = self._api.info()
+            found = self.api.info()
             return Engine(
                 version=text_of(found, "ServerVersion"),
                 cgroup_driver=text_of(found, "CgroupDriver"),
@@ -148,7 +175,7 @@ class Dockerd:
     def listing(self) -> tuple[Detail, ...]:
         """The same with what else a listing tells: whose network namespace a container joins, not where its layer is."""
         with asking("the list of containers"):
-            found = self._api.containers(all=True)
+            found = self.api.containers(all=True)
             return tuple(_listed(c) for c in found if c.get("Names"))  # no name: it is being removed
 
     def container(self, container: str) -> Container:
@@ -163,7 +190,7 @@ class Dockerd:
         """
         try:
             with asking(f"inspecting container {container}", gone=ContainerGone):
-                return _inspected(self._api.inspect_container(container))
+                return _inspected(self.api.inspect_container(container))
         except ContainerGone:
             raise
         except EdgeError as e:
@@ -174,7 +201,7 @@ class Dockerd:
 
     def _idle(self, container: str) -> Detail | None:
         with asking("the list of containers"):
-            found = (c for c in self._api.containers(all=True) if c["Id"] == container and c.get("Names"))
+            found = (c for c in self.api.containers(all=True) if c["Id"] == container and c.get("Names"))
             return next((_listed(c) for c in found if c.get("State") in IDLE), None)
 
     def networks(self) -> tuple[Network, ...]:
@@ -184,24 +211,28 @@ class Dockerd:
     def bridged(self) -> tuple[tuple[Network, str], ...]:
         """Every network with the host's interface on it ("" unless it is a bridge), by one request."""
         with asking("the list of networks"):
-            return tuple((_network(n), _bridge(n)) for n in self._api.networks())
+            return tuple((network_of(n), bridge_of(n)) for n in self.api.networks())
 
     def volumes(self) -> tuple[Volume, ...]:
         """Every volume, by one request."""
         with asking("the list of volumes"):
-            return tuple(_volume(v) for v in self._api.volumes().get("Volumes") or ())
+            return tuple(_volume(v) for v in self.api.volumes().get("Volumes") or ())
 
     def events(self, since: int | None = None) -> Events:
         """What changes from now on, or from ``since`` on (nanoseconds since 1970), as far as the engine remembers."""
         # docker-py hands `since` through; a string keeps the nanoseconds that its int would lose
-        stamp = None if since is None else cast(int, f"{since // 10**9}.{since % 10**9:09d}")
+        stamp = None if since is None else f"{since // 10**9}.{since % 10**9:09d}"
         filters = {"type": list(ACTIONS), "event": sorted({a for actions in ACTIONS.values() for a in actions})}
         with asking("the event stream"):
-            return Events(self._api.events(since=stamp, filters=filters, decode=True))
+            if isinstance(self.api, EngineApi):
+                return Events(self.api.events(since=stamp, filters=filters))
+            return Events(self.sdk.events(since=cast(int, stamp), filters=filters, decode=True))
 
     def close(self) -> None:
         """Give the connections back."""
-        self._api.close()
+        self.api.close()
+        if "sdk" in vars(self):
+            self.sdk.close()
 
 
 def _listed(found: dict[str, Any]) -> Detail:
@@ -213,7 +244,7 @@ def _listed(found: dict[str, Any]) -> Detail:
         name=name_of(name).lstrip("/"),
         image=text_of(found, "Image"),
         labels=labels_of(found),
-        attachments=_attachments(found, mode=mode),
+        attachments=attachments_of(found, mode=mode),
     )
     return Detail(container, joins=joined(mode))
 
@@ -227,53 +258,10 @@ def _inspected(found: dict[str, Any]) -> Detail:
         name=name_of(found).lstrip("/"),
         image=text_of(config, "Image"),
         labels=labels_of(config),
-        attachments=_attachments(found, mode=mode),
+        attachments=attachments_of(found, mode=mode),
         pid=number_of(state, "Pid") if state.get("Running") else 0,
     )
     return Detail(container, upper=text_of(layer, "UpperDir"), merged=text_of(layer, "MergedDir"), joins=joined(mode))
-
-
-def _attachments(found: dict[str, Any], *, mode: str) -> tuple[Attachment, ...]:
-    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
-    if not networks and mode and not mode.startswith("container:"):  # created, and the engine has not yet said where
-        networks = {"bridge" if mode == "default" else mode: None}
-    found_in = ((name, networks[name] or {}) for name in sorted(networks))
-    return tuple(Attachment(name, _addresses(place), _aliases(place, found), _links(place)) for name, place in found_in)
-
-
-def _addresses(endpoint: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(
-        str(ip_address(a)) for a in (text_of(endpoint, "IPAddress"), text_of(endpoint, "GlobalIPv6Address")) if a
-    )
-
-
-def _aliases(endpoint: dict[str, Any], container: dict[str, Any]) -> tuple[str, ...]:
-    """Without the short id, which every container has and a listing does not tell. Engines from 26 on tell all as DNSNames."""
-    said = {str(name) for key in ("Aliases", "DNSNames") for name in endpoint.get(key) or ()}
-    return tuple(sorted(said - {identity_of(container)[:12]}))
-
-
-def _links(endpoint: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """``name:alias``, or the name alone, which is the alias then."""
-    pairs = (str(link).partition(":") for link in endpoint.get("Links") or ())
-    return tuple(sorted((name, alias or name) for name, _, alias in pairs))
-
-
-def _network(found: dict[str, Any]) -> Network:
-    pools = (found.get("IPAM") or {}).get("Config") or ()
-    return Network(
-        id=name_of(found, "Id"),
-        name=name_of(found),
-        internal=bool(found.get("Internal")),
-        subnets=tuple(ip_network(text_of(p, "Subnet"), strict=False) for p in pools if p.get("Subnet")),
-        gateways=tuple(str(ip_address(text_of(p, "Gateway").partition("/")[0])) for p in pools if p.get("Gateway")),
-    )
-
-
-def _bridge(found: dict[str, Any]) -> str:
-    if found.get("Driver") != "bridge":
-        return ""
-    return text_of(found.get("Options") or {}, "com.docker.network.bridge.name") or f"br-{found['Id'][:12]}"
 
 
 def _volume(found: dict[str, Any]) -> Volume:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
-
-import docker
+from typing import TYPE_CHECKING, Any
 
 from enforcer.core.inspection import NO_HEALTH_CHECK, EngineSecurity, Inspection, Mounted, Owner
 from enforcer.edges.credentials import credentials_of
 from enforcer.edges.docker_errors import asking
 from enforcer.edges.docker_fields import identity_of, name_of, number_of, text_of, texts_of
 from enforcer.errors import ContainerGone
+
+if TYPE_CHECKING:
+    import docker
+
+    from enforcer.edges.engine_api import EngineApi
 
 USUAL_SOCKETS = ("/var/run/docker.sock", "/run/containerd/containerd.sock")
 """Where Docker's own packages let the engine and its containerd listen, beside the address that we ask."""
@@ -24,7 +27,7 @@ _NANO = 10**9
 class Inspections:
     """Asks for each container. ``api`` is the engine's; ``places``: a volume's name → where its data lies."""
 
-    def __init__(self, api: docker.APIClient, places: Mapping[str, str]) -> None:
+    def __init__(self, api: docker.APIClient | EngineApi, places: Mapping[str, str]) -> None:
         self._api, self._places = api, places
 
     def all(self) -> tuple[Inspection, ...]:

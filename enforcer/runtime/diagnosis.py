@@ -100,7 +100,7 @@ def remedy(issue: Issue, dockerd: Dockerd) -> str:
     """Do what is safe to do about an issue; what was done, "" if nothing is safe. Raises EdgeError."""
     match issue.remedy:
         case Connect(network, container):
-            connect(dockerd.api, network=network, container=container)
+            connect(dockerd.sdk, network=network, container=container)
             return f"{container} is connected to {network}"
         case Chown(path, uid, gid):
             given, left = give(path, uid, gid)
