@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from enforcer.edges.directory import private
 from enforcer.edges.dockerd import Dockerd, DockerEvent
 from enforcer.edges.http import Scrape, Tls
 from enforcer.edges.journal import Journal
+from enforcer.edges.memory import settle
 from enforcer.edges.systemd import notify
 from enforcer.errors import AbiError, EdgeError, EnforcerError, HostError
 from enforcer.runtime import report, selftest
@@ -169,6 +169,7 @@ class Agent:
         self._ready = True
         notify("READY=1")
         print(report.in_force(self._snapshot(), self._probes.holds), flush=True)
+        settle()
         while not self._supervisor.stopping.is_set():
             received = signal.sigwaitinfo(SIGNALS).si_signo
             if received == signal.SIGHUP:
@@ -290,8 +291,6 @@ def run(settings: Settings, tls: Tls | None = None) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     agent = Agent(settings, tls)
     agent.start()
-    gc.freeze()
-    gc.enable()
     try:
         agent.wait()
     finally:

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE, nlmsg_atoms
-from pyroute2.netlink.nfnetlink import nftsocket as nf
-
 from enforcer.core.egress import DROP, Chain, Rule
 from enforcer.edges.nft_link import INET, Kernel, Message, Netlink
 from enforcer.edges.nft_rule import NF_ACCEPT, comment, comment_of, expressions
+from enforcer.edges.pyroute import NLM_F_APPEND, NLM_F_CREATE, nf, nlmsg_atoms
 from enforcer.errors import EdgeError
 
 PRIORITY = -10

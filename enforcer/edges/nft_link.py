@@ -9,9 +9,14 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pyroute2.netlink import NETLINK_NETFILTER, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
-from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
-
+from enforcer.edges.pyroute import (
+    NETLINK_NETFILTER,
+    NFNL_SUBSYS_NFTABLES,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    nfgen_msg,
+)
 from enforcer.errors import EdgeError, HostError
 
 INET = 1

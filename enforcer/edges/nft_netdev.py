@@ -10,13 +10,10 @@ import enum
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from pyroute2.netlink import NLM_F_CREATE
-from pyroute2.netlink.nfnetlink import nftsocket as nf
-from pyroute2.nftables.expressions import genex, verdict
-
 from enforcer.edges.nft import NotOurs, RuleMessage, TableMessage
 from enforcer.edges.nft_link import Kernel, Message, Netlink
 from enforcer.edges.nft_rule import NF_DROP, comment, comment_of
+from enforcer.edges.pyroute import NLM_F_CREATE, genex, nf, verdict
 from enforcer.errors import HostError
 
 NETDEV = 5

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
-from pyroute2.netlink.nfnetlink.nftsocket import Cmp, Meta, Regs
-from pyroute2.nftables.expressions import genex, verdict
-
 from enforcer.core.egress import Chain, Opening, Pass, Rule
+from enforcer.edges.pyroute import genex, nf, verdict
 
 IFNAMSIZ = 16
 NETWORK_HEADER, TRANSPORT_HEADER = 1, 2
@@ -39,9 +37,9 @@ Expression = dict[str, Any]
 def expressions(rule: Rule, packets: int) -> list[Expression]:
     """The rule in the kernel's words; its counter begins at ``packets``."""
     return [
-        *_meta(Meta.NFT_META_IIFNAME, _interface(rule.bridge)),
+        *_meta(nf.Meta.NFT_META_IIFNAME, _interface(rule.bridge)),
         *(
-            _meta(Meta.NFT_META_OIFNAME, _interface(rule.bridge), Cmp.NFT_CMP_NEQ)
+            _meta(nf.Meta.NFT_META_OIFNAME, _interface(rule.bridge), nf.Cmp.NFT_CMP_NEQ)
             if rule.chain is Chain.FORWARD
             else ()
         ),
@@ -67,11 +65,11 @@ def comment_of(raw: bytes | None) -> str:
 def _passing(passes: Pass | Opening | None) -> Iterator[Expression]:
     match passes:
         case Pass.REPLIES:
-            yield genex("ct", {"key": CT_DIRECTION, "dreg": Regs.NFT_REG_1})
+            yield genex("ct", {"key": CT_DIRECTION, "dreg": nf.Regs.NFT_REG_1})
             yield _compare(bytes((REPLY,)))
         case Pass.NEIGHBOURS:
-            yield from _meta(Meta.NFT_META_NFPROTO, bytes((NFPROTO[6],)))
-            yield from _meta(Meta.NFT_META_L4PROTO, bytes((socket.IPPROTO_ICMPV6,)))
+            yield from _meta(nf.Meta.NFT_META_NFPROTO, bytes((NFPROTO[6],)))
+            yield from _meta(nf.Meta.NFT_META_L4PROTO, bytes((socket.IPPROTO_ICMPV6,)))
             yield from _payload(NETWORK_HEADER, HOP_LIMIT_AT, bytes((HOP_LIMIT,)), bytes((HOP_LIMIT,)))
             yield from _payload(TRANSPORT_HEADER, 0, bytes((SOLICITATION,)), bytes((ADVERTISEMENT,)))
         case Opening():
@@ -81,34 +79,34 @@ def _passing(passes: Pass | Opening | None) -> Iterator[Expression]:
 def _opening(opening: Opening) -> Iterator[Expression]:
     source, destination = ip_address(opening.source), ip_address(opening.destination)
     source_at, destination_at = ADDRESSES[source.version]
-    yield from _meta(Meta.NFT_META_NFPROTO, bytes((NFPROTO[source.version],)))
+    yield from _meta(nf.Meta.NFT_META_NFPROTO, bytes((NFPROTO[source.version],)))
     yield from _payload(NETWORK_HEADER, source_at, source.packed, source.packed)
     yield from _payload(NETWORK_HEADER, destination_at, destination.packed, destination.packed)
     first, last, protocol = opening.ports
     if protocol:
-        yield from _meta(Meta.NFT_META_L4PROTO, bytes((protocol,)))
+        yield from _meta(nf.Meta.NFT_META_L4PROTO, bytes((protocol,)))
     if (first, last) != EVERY_PORT:
         yield from _payload(TRANSPORT_HEADER, DESTINATION_PORT_AT, first.to_bytes(2), last.to_bytes(2))
 
 
-def _meta(key: int, value: bytes, comparison: int = Cmp.NFT_CMP_EQ) -> Iterator[Expression]:
-    yield genex("meta", {"key": key, "dreg": Regs.NFT_REG_1})
+def _meta(key: int, value: bytes, comparison: int = nf.Cmp.NFT_CMP_EQ) -> Iterator[Expression]:
+    yield genex("meta", {"key": key, "dreg": nf.Regs.NFT_REG_1})
     yield _compare(value, comparison)
 
 
 def _payload(header: int, offset: int, first: bytes, last: bytes) -> Iterator[Expression]:
     """The bytes at ``offset`` lie between ``first`` and ``last``, both included."""
-    yield genex("payload", {"dreg": Regs.NFT_REG_1, "base": header, "offset": offset, "len": len(first)})
+    yield genex("payload", {"dreg": nf.Regs.NFT_REG_1, "base": header, "offset": offset, "len": len(first)})
     if first == last:
         yield _compare(first)
     else:
-        yield _compare(first, Cmp.NFT_CMP_GTE)
-        yield _compare(last, Cmp.NFT_CMP_LTE)
+        yield _compare(first, nf.Cmp.NFT_CMP_GTE)
+        yield _compare(last, nf.Cmp.NFT_CMP_LTE)
 
 
-def _compare(value: bytes, comparison: int = Cmp.NFT_CMP_EQ) -> Expression:
+def _compare(value: bytes, comparison: int = nf.Cmp.NFT_CMP_EQ) -> Expression:
     data = {"attrs": [("NFTA_DATA_VALUE", value)]}
-    expression: Expression = genex("cmp", {"sreg": Regs.NFT_REG_1, "op": comparison, "data": data})
+    expression: Expression = genex("cmp", {"sreg": nf.Regs.NFT_REG_1, "op": comparison, "data": data})
     return expression
 
 

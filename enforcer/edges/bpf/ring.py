@@ -19,7 +19,7 @@ _PAGE = mmap.PAGESIZE
 _BUSY, _DISCARD = 1 << 31, 1 << 30
 _HEADER = 8
 _SUBJECT = slice(_HEADER + SUBJECT_AT, _HEADER + SUBJECT_AT + 4)
-_WINDOW = 64 * _PAGE
+_WINDOW = 16 * _PAGE
 """What is mapped at once of the data: the kernel's pages count as the reader's memory, each time that they are mapped."""
 
 
@@ -109,6 +109,7 @@ class Ring:
         self._shares.take(self._read)
         self._read.clear()
         self._consumer.value = self._position
+        self._window.close()
 
     def skip(self, position: int) -> None:
         """What lies before ``position`` was kept by an agent that could not say so any more."""
