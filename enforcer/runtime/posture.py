@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from enforcer.core.inspection import Inspection
+from enforcer.core.inspection import EngineSecurity, Inspection
 from enforcer.core.model import Facts, Kind, Policy
 from enforcer.core.outcome import Written
 from enforcer.edges.dockerd import Dockerd
@@ -18,6 +18,9 @@ from enforcer.posture.finding import Finding
 
 AT_A_TIME = 8
 """Containers that are tried at the same time: each has a process of ours."""
+
+
+Seen = tuple[tuple[Inspection, ...], EngineSecurity]
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,21 @@ def verify_containers(
 
     Without ``writes`` nothing is tried, and ``data-write``, which only an attempt shows, is left out. Raises EdgeError, HostError.
     """
-    inspections = Inspections(dockerd.api, places(facts))
-    found = inspections.all()
-    containers = Containers(policy, facts, found, inspections.security(address))
+    seen = seen_of(facts, dockerd, address)
+    containers = Containers(policy, facts, *seen)
     tried = _try(facts, containers.concerned, writes) if writes else None
     return Posture(containers.concerned, containers.verify(tried))
+
+
+def seen_of(facts: Facts, dockerd: Dockerd, address: str) -> Seen:
+    """What is judged, besides policy and facts: the containers as the engine has them, and how it confines them. EdgeError."""
+    inspections = Inspections(dockerd.api, places(facts))
+    return inspections.all(), inspections.security(address)
+
+
+def judge(policy: Policy, facts: Facts, seen: Seen) -> tuple[Finding, ...]:
+    """What looking shows; ``data-write``, which only an attempt shows, is left out."""
+    return Containers(policy, facts, *seen).verify(None)
 
 
 def _try(facts: Facts, found: Iterable[Inspection], writes: Writes) -> dict[str, Mapping[str, Written]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from enforcer.edges.dockerd import Dockerd
 from enforcer.errors import EnforcerError
-from enforcer.runtime.posture import verify_containers
+from enforcer.runtime.posture import Seen, judge, seen_of
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.sinks.posture_metrics import PostureMetrics, PostureReading
 
@@ -34,6 +34,9 @@ class PostureWatch:
         self._seen: Snapshot | None = None
         self._at = self._not_before = 0.0
         self._woken = threading.Event()
+        self._judged: Seen | None = None
+        self._judged_for: Snapshot | None = None
+        self._checks: Counter[tuple[str, str, str]] = Counter()
         self.reading = PostureReading()
         self.metrics = PostureMetrics(lambda: self.reading)
 
@@ -49,8 +52,9 @@ class PostureWatch:
             self._woken.wait(self._patience())
 
     def _patience(self) -> float:
-        news = self._snapshot() is not self._seen
-        return max(0.0, self._not_before - time.monotonic(), 0.0 if news else self._at + PERIOD_S - time.monotonic())
+        snapshot, now = self._snapshot(), time.monotonic()
+        due = self._at + PERIOD_S if snapshot is self._seen else now
+        return PERIOD_S if snapshot is None else max(0.0, due - now, self._not_before - now)
 
     def look(self) -> None:
         """Look if it is due. What fails is said, the last reading stays, and its time says how old it is."""
@@ -60,10 +64,14 @@ class PostureWatch:
             return
         self._seen, self._at = snapshot, now
         try:
-            found = verify_containers(snapshot.policy, snapshot.facts, self._dockerd, self._address)
+            seen = seen_of(snapshot.facts, self._dockerd, self._address)
         except EnforcerError as e:
             log.warning("the containers' posture could not be looked at: %s", e)
         else:
-            counted = Counter((f.check, f.container, str(f.result)) for f in found.findings)
-            self.reading = PostureReading(counted, time.time())
+            if snapshot is not self._judged_for or seen != self._judged:  # what has not changed is judged as it was
+                self._checks = Counter(
+                    (f.check, f.container, str(f.result)) for f in judge(snapshot.policy, snapshot.facts, seen)
+                )
+                self._judged_for, self._judged = snapshot, seen
+            self.reading = PostureReading(self._checks, time.time())
         self._not_before = time.monotonic() + SHARE * (time.monotonic() - now)

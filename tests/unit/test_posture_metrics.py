@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from enforcer.errors import EdgeError
 from enforcer.posture.finding import Finding, Result
 from enforcer.runtime import posture_watch
-from enforcer.runtime.posture import Posture
 from enforcer.runtime.posture_watch import PostureWatch
 from enforcer.sinks.posture_metrics import PostureMetrics, PostureReading
 from tests.unit.worlds import GUIDE, GUIDE_FACTS
@@ -56,25 +55,32 @@ class Clock:
 
 
 class Looks:
-    """Stands for ``verify_containers``: notes that it was asked, takes its time, and fails if told to."""
+    """Stands for the engine: notes that it was asked, takes its time, and fails if told to. What is seen is ``there``."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.number, self.takes, self.fails = clock, 0, 0.0, False
+        self.there, self.judged = "c1", 0
 
-    def __call__(self, *_arguments: object) -> Posture:
+    def see(self, *_arguments: object) -> str:
         """One look."""
         self.number += 1
         self.clock.now += self.takes
         if self.fails:
             raise EdgeError("docker: gone")
-        return Posture((), (Finding("user", Result.FAIL, f"c{self.number}", "e", "s"),))
+        return self.there
+
+    def judge(self, _policy: object, _facts: object, seen: str) -> tuple[Finding, ...]:
+        """What was seen does not pass."""
+        self.judged += 1
+        return (Finding("user", Result.FAIL, seen, "e", "s"),)
 
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     """No engine, and no time."""
     made = Looks(Clock())
-    monkeypatch.setattr(posture_watch, "verify_containers", made)
+    monkeypatch.setattr(posture_watch, "seen_of", made.see)
+    monkeypatch.setattr(posture_watch, "judge", made.judge)
     monkeypatch.setattr(posture_watch, "time", made.clock)
     return made
 
@@ -95,6 +101,26 @@ def test_it_looks_when_the_host_has_changed_and_once_a_minute(looks: Looks) -> N
     looks.clock.now += posture_watch.PERIOD_S
     watch.look()
     assert looks.number == 3
+
+
+def test_what_has_not_changed_is_not_judged_again(looks: Looks) -> None:
+    """But its time goes on; what has changed, in the engine or in the agent's picture, is judged, after a failure too."""
+    now = [Snapshot()]
+    watch = PostureWatch(None, "", lambda: now[0])  # type: ignore[arg-type,return-value]
+    watch.look()
+    looks.clock.now += posture_watch.PERIOD_S
+    watch.look()
+    assert (looks.judged, watch.reading.time) == (1, looks.clock.now)
+    looks.there = "c2"
+    looks.clock.now += posture_watch.PERIOD_S
+    watch.look()
+    assert (looks.judged, watch.reading.checks) == (2, {("user", "c2", "FAIL"): 1})
+    now[0], looks.fails = Snapshot(), True
+    watch.look()
+    looks.fails = False
+    looks.clock.now += posture_watch.PERIOD_S
+    watch.look()
+    assert looks.judged == 3
 
 
 def test_a_look_that_takes_long_is_not_repeated_at_once(looks: Looks) -> None:
