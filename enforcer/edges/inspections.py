@@ -60,6 +60,7 @@ class Inspections:
         state, config, host = (found.get(key) or {} for key in ("State", "Config", "HostConfig"))
         health, running = state.get("Health") or {}, bool(state.get("Running"))
         said = (health.get("Log") or [{}])[-1]
+        mounts = (self._mount(m) for m in found.get("Mounts") or ())
         return Inspection(
             id=identity_of(found),
             name=name_of(found).lstrip("/"),
@@ -81,7 +82,7 @@ class Inspections:
             cap_drop=tuple(c.upper().removeprefix("CAP_") for c in texts_of(host, "CapDrop")),
             security=texts_of(host, "SecurityOpt"),
             apparmor=text_of(found, "AppArmorProfile"),
-            mounts=tuple(self._mount(m) for m in found.get("Mounts") or ()),
+            mounts=tuple(sorted(mounts, key=lambda m: m.destination)),  # the engine has them in another order each time
             published=_published(host),
         )
 
