@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import struct
+from collections.abc import Callable, Iterable
+from itertools import starmap
 from typing import Any, TypeVar
 
 from enforcer.errors import AbiError
@@ -12,7 +15,12 @@ class Record(ctypes.Structure):
     """The parent of every mirrored struct."""
 
 
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""Bytes of a number without sign → how struct calls it."""
+
 S = TypeVar("S", bound=Record)
+Packing = Callable[[Iterable[Any]], bytes]
+"""Values → their bytes, one after the other."""
 
 
 def pack(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], value: object) -> bytes:
@@ -35,6 +43,30 @@ def _filled(kind: Any, value: Any) -> Any:  # noqa: ANN401 -- ctypes types are k
         else:
             setattr(record, name, part if isinstance(part, int) else _filled(types[name], part))
     return record
+
+
+def packing(kind: type[ctypes.Structure] | type[ctypes._SimpleCData[int]], sample: Any) -> Packing:  # noqa: ANN401 -- as above
+    """``pack`` for many values of the shape of ``sample``, one after the other: by one format if they are flat, without Python."""
+    if isinstance(sample, int):
+        number = struct.Struct(f"={_CODES[ctypes.sizeof(kind)]}")
+        return lambda values: b"".join(map(number.pack, values))
+    form, at, names = "=", 0, []
+    for name, *_ in getattr(kind, "_fields_", ()):
+        place, value = getattr(kind, name), getattr(sample, name, None)
+        if value is None:
+            continue  # padding
+        if isinstance(value, bytes) and len(value) == place.size:
+            code = f"{place.size}s"
+        elif isinstance(value, int) and place.size in _CODES:
+            code = _CODES[place.size]
+        else:
+            return lambda values: b"".join(pack(kind, value) for value in values)
+        form, at = f"{form}{place.offset - at}x{code}", place.offset + place.size
+        names.append(name)
+    if tuple(names) != getattr(sample, "_fields", None):
+        return lambda values: b"".join(pack(kind, value) for value in values)
+    whole = struct.Struct(f"{form}{ctypes.sizeof(kind) - at}x")
+    return lambda values: b"".join(starmap(whole.pack, values))
 
 
 def decode(kind: type[S], data: bytes | bytearray | memoryview) -> S:

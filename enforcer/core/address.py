@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 
 from enforcer.core.model import Prefix
+
+KEPT = 1 << 16
+"""Answers that are remembered from one look at the host to the next: as many as a host has containers, and more."""
 
 MAPPED = b"\x00" * 10 + b"\xff\xff"
 """What stands before the four bytes of an IPv4 address: ``::ffff:0:0/96``, RFC 4291 section 2.5.5.2."""
@@ -13,6 +17,7 @@ MAPPED_BITS = 8 * len(MAPPED)
 """The length of that prefix."""
 
 
+@lru_cache(maxsize=KEPT)
 def packed(address: str | bytes) -> bytes:
     """The 16 bytes by which the kernel knows an address, given as text or packed already. ValueError if malformed."""
     if isinstance(address, bytes):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -28,6 +29,7 @@ from enforcer.core.image import (
     Table,
     docker_id,
 )
+from enforcer.core.meeting import Meeting
 from enforcer.core.model import (
     READ_ONLY,
     READ_WRITE,
@@ -42,35 +44,53 @@ from enforcer.core.model import (
     ObjectId,
     Policy,
 )
-from enforcer.core.objects import ObjectIndex, Protected, protect
+from enforcer.core.objects import ObjectIndex, Protected
 from enforcer.core.reach import strictest
-from enforcer.core.select import PLACEHOLDER, fill, is_plain, named
+from enforcer.core.select import PLACEHOLDER, fill, is_plain
 
 # Connecting to a unix socket takes write permission on it (unix(7)), so whoever may write a file may connect to it.
 WRITABLE = READ_WRITE | Access.CONNECT
 """What ``read-write`` grants, and what a container may do with its own layer."""
 
 
+_WRITABLE, _READ_ONLY = int(WRITABLE), int(READ_ONLY)  # an enum's own | is fifty times as slow
+
+
+@cache
+def _row(granted: int, mode: Mode) -> Row:
+    """There are few, for very many keys."""
+    return Row(granted, int(mode))
+
+
 @dataclass
 class _Mention:
     """What the rules say about one container and one object, while it is being collected."""
 
-    granted: Access = Access.NONE
+    granted: int = 0
     modes: list[Mode] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
 
 
-def compile(policy: Policy, facts: Facts, ids: Ids, generation: int, *, canary: Inode | None = None) -> Image:
+def compile(  # noqa: PLR0913 -- what is compiled, and what is known of it
+    policy: Policy,
+    facts: Facts,
+    ids: Ids,
+    generation: int,
+    *,
+    canary: Inode | None = None,
+    met: Meeting | None = None,
+) -> Image:
     """The kernel rows of ``policy`` on the host of ``facts``. ``ids`` must come from ``allocate`` for the same two.
 
-    ``canary``: what the self-test may not open.
+    ``canary``: what the self-test may not open. ``met``: the two as they have met already.
     """
-    protected = protect(policy, facts)
-    data = _DataRows(policy, facts, ids=ids, generation=generation, protected=protected)
+    met = met or Meeting(policy, facts)
+    protected = met.protected
+    data = _DataRows(met, ids=ids, generation=generation)
     for container in facts.containers.values():
         data.add(container)
-    objects = _objects(protected, facts, ids, generation, canary=canary)
-    net = compile_net(policy, facts, ids, generation)
+    objects = _objects(protected, facts, data.numbers, generation, canary=canary)
+    net = compile_net(met, ids, generation)
     tables: dict[Table, Mapping[Any, Any]] = {
         Table.PREPARED: _prepared(facts, ids),
         Table.CGROUPS: _cgroups(facts, ids),
@@ -86,12 +106,14 @@ def compile(policy: Policy, facts: Facts, ids: Ids, generation: int, *, canary: 
 class _DataRows:
     """Collects the rows of ROWS, container by container."""
 
-    def __init__(self, policy: Policy, facts: Facts, *, ids: Ids, generation: int, protected: Protected) -> None:
-        self._policy = policy
-        self._index = ObjectIndex(facts.objects)
+    def __init__(self, met: Meeting, *, ids: Ids, generation: int) -> None:
+        self._policy = met.policy
+        self._names = met.names
+        self._index = ObjectIndex(met.facts.objects)
         self._ids = ids
         self._generation = generation
-        self._protected = protected
+        self._protected = met.protected
+        self.numbers = {first: ids.object(first) for first in dict.fromkeys(met.protected.same.values())}
         self._found: dict[DataTarget, tuple[ObjectId, ...]] = {}
         self.rows: dict[RowKey, Row] = {}
         self.reasons: dict[ReasonKey, tuple[str, ...]] = {}
@@ -100,19 +122,19 @@ class _DataRows:
 
     def add(self, container: Container) -> None:
         """The default row of a container, and one for each protected object that a rule mentions or that is its own."""
-        names = named(self._policy, container)
+        names = self._names[container.id]
         rules = [rule for rule in self._policy.data_rules if not names.isdisjoint(rule.who)]
         subject = self._ids.subject(container.id)
         default = strictest((self._mode(rule) for rule in rules), default=self._policy.mode)
-        self._put(subject, 0, Access.NONE, default)
+        self._put(subject, 0, 0, default)
         for object_id, mention in self._mentions(container, rules).items():
-            number = self._ids.object(object_id)
+            number = self.numbers[object_id]
             self._put(subject, number, mention.granted, strictest(mention.modes, default=default))
             if mention.rules:
                 self.reasons[subject, number] = tuple(dict.fromkeys(mention.rules))
 
-    def _put(self, subject: int, number: int, granted: Access, mode: Mode) -> None:
-        self.rows[RowKey(self._generation, subject, number)] = Row(int(granted), int(mode))
+    def _put(self, subject: int, number: int, granted: int, mode: Mode) -> None:
+        self.rows[RowKey(self._generation, subject, number)] = _row(granted, mode)
 
     def _mode(self, rule: DataRule) -> Mode:
         return self._policy.mode if rule.mode is None else rule.mode
@@ -120,15 +142,15 @@ class _DataRows:
     def _mentions(self, container: Container, rules: Iterable[DataRule]) -> Mapping[ObjectId, _Mention]:
         mentions: dict[ObjectId, _Mention] = defaultdict(_Mention)
         for rule in rules:
-            for targets, granted in ((rule.read_write, WRITABLE), (rule.read_only, READ_ONLY)):
+            for targets, bits in ((rule.read_write, _WRITABLE), (rule.read_only, _READ_ONLY)):
                 for object_id in self._matching(container, rule, targets):
                     mention = mentions[self._protected.same[object_id]]
-                    mention.granted |= granted
+                    mention.granted |= bits
                     mention.modes.append(self._mode(rule))
                     mention.rules.append(rule.id)
         own = self._protected.same.get(ObjectId(Kind.LAYER, container.name))
         if own is not None:
-            mentions[own].granted |= WRITABLE
+            mentions[own].granted |= _WRITABLE
         return mentions
 
     def _matching(self, container: Container, rule: DataRule, targets: Iterable[DataTarget]) -> Iterable[ObjectId]:
@@ -169,7 +191,7 @@ def _cgroups(facts: Facts, ids: Ids) -> dict[int, Subject]:
 
 
 def _objects(
-    protected: Protected, facts: Facts, ids: Ids, generation: int, *, canary: Inode | None
+    protected: Protected, facts: Facts, numbers: Mapping[ObjectId, int], generation: int, *, canary: Inode | None
 ) -> dict[InodeKey, Object]:
     """The nearest object answers, so what is the agent's own stands within whatever encloses it, and the canary within that."""
     rows: dict[InodeKey, Object] = {}
@@ -181,9 +203,9 @@ def _objects(
     for object_id, found in protected.objects.items():
         first = protected.same[object_id]
         for inode in found.links:
-            put(inode, ids.object(first), has_inner=False)
+            put(inode, numbers[first], has_inner=False)
         for inode in found.inodes:
-            put(inode, ids.object(first), has_inner=first in protected.enclosing)
+            put(inode, numbers[first], has_inner=first in protected.enclosing)
     for own in facts.own:
         put(own.inode, Special.JOURNAL if own.journal else Special.OWN, has_inner=True)
     if canary is not None:

@@ -29,11 +29,12 @@ from enforcer.core.image import (
     Target,
     subnet_key,
 )
+from enforcer.core.meeting import Meeting
 from enforcer.core.model import Facts, Mode, Policy
 from enforcer.core.names import names_of, names_on
 from enforcer.core.ports import fit
 from enforcer.core.prefixes import spread
-from enforcer.core.reach import HOST, Reach, Standings, speaks, stand
+from enforcer.core.reach import HOST, Reach, Standings, speaks
 
 QUARANTINE = "quarantine"
 """Stands where the id of a rule stands: not the policy but an operator has cut the container off."""
@@ -51,9 +52,9 @@ class NetPart:
     warnings: tuple[str, ...]
 
 
-def compile_net(policy: Policy, facts: Facts, ids: Ids, generation: int) -> NetPart:
-    """The network tables of ``policy`` on the host of ``facts``."""
-    standings = stand(policy, facts)
+def compile_net(met: Meeting, ids: Ids, generation: int) -> NetPart:
+    """The network tables of a policy on a host."""
+    policy, facts, standings = met.policy, met.facts, met.standings
     grants = _GrantRows(ids, generation)
     for content, reach in {s.reach.content: s.reach for s in standings.of.values() if s.governed}.items():
         grants.add(ids.profile(content), reach)

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from enforcer.core.meeting import Meeting
 from enforcer.core.model import Facts, Kind, ObjectId, Policy
-from enforcer.core.objects import protect
-from enforcer.core.reach import stand
 from enforcer.errors import AbiError
 
 FIRST_ID = 16
@@ -70,7 +69,7 @@ class Space(enum.StrEnum):
 
 def object_key(object_id: ObjectId) -> str:
     """The key of a data object: ``volume:mcp-01-selector-data``."""
-    return f"{object_id.kind.value}:{object_id.name}"
+    return object_id.kind + ":" + object_id.name
 
 
 @dataclass(frozen=True)
@@ -153,15 +152,19 @@ class Ids:
         return Ids(next=max(following, FIRST_ID), known=known)
 
 
-def allocate(ids: Ids, policy: Policy, facts: Facts) -> Ids:
-    """``ids`` with a number for whatever ``core.compile`` will ask for and has none yet. What has one keeps it."""
-    standings = stand(policy, facts).of.values()
+def allocate(ids: Ids, policy: Policy, facts: Facts, met: Meeting | None = None) -> Ids:
+    """``ids`` with a number for whatever ``core.compile`` will ask for and has none yet. What has one keeps it.
+
+    ``met``: the two as they have met already.
+    """
+    met = met or Meeting(policy, facts)
+    standings = met.standings.of.values()
     reaches = {s.reach.content for s in standings if s.governed} | {s.scope.content for s in standings if s.scope}
     return ids.with_numbers(
         [
             *((Space.SUBJECT, container) for container in sorted(facts.containers)),
             *((Space.NETWORK, network) for network in sorted(n.id for n in facts.networks.values())),
-            *((Space.OBJECT, object_key(object_id)) for object_id in protect(policy, facts).objects),
+            *((Space.OBJECT, object_key(object_id)) for object_id in met.protected.objects),
             *((Space.PROFILE, content) for content in sorted(reaches)),
         ]
     )

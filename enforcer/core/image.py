@@ -8,6 +8,7 @@ makes images, ``core.plan`` turns two of them into operations, ``core.decide`` j
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,7 +33,7 @@ SUBNET_KEY_BITS = 32
 CIDR_KEY_BITS = SUBNET_KEY_BITS + 32
 """The same for CIDRS: the generation and the profile."""
 
-_DIGITS = 64
+_DOCKER_ID = re.compile("[0-9a-f]{64}").fullmatch
 
 
 class Table(enum.StrEnum):
@@ -294,6 +295,6 @@ def subnet_key(generation: int, prefix: Prefix) -> SubnetKey:
 
 def docker_id(text: str) -> DockerId:
     """The key of a container in PREPARED. AbiError unless ``text`` has 64 hex digits."""
-    if len(text) != _DIGITS or not all(c in "0123456789abcdef" for c in text):
-        raise AbiError(f"a container id has {_DIGITS} hex digits: {text!r}")
+    if _DOCKER_ID(text) is None:
+        raise AbiError(f"a container id has 64 hex digits: {text!r}")
     return DockerId(text.encode("ascii"))

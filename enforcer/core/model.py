@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
 
 from enforcer.core.enums import READ_ONLY, READ_WRITE, Access, Hook, Kind, Mechanism, Mode, Sockets, Verdict
 from enforcer.core.posture import PostureRule
@@ -30,8 +31,7 @@ class Selector:
     excluded: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class DataTarget:
+class DataTarget(NamedTuple):
     """A data object or a pattern of them. ``{name}`` in ``pattern`` stands for the container's name (rules only)."""
 
     kind: Kind
@@ -133,9 +133,11 @@ class Inode:
     version: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, order=True)
-class ObjectId:
-    """Which data object: a volume's name, a host path, or the name of the container whose layer it is."""
+class ObjectId(NamedTuple):
+    """Which data object: a volume's name, a host path, or the name of the container whose layer it is.
+
+    A tuple, as ``DataTarget``: tens of thousands are looked up at each change of the host, and a tuple's hash is no Python.
+    """
 
     kind: Kind
     name: str

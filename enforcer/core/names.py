@@ -6,12 +6,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
+from enforcer.core.address import KEPT
 from enforcer.core.enums import NameKind
 from enforcer.core.model import Attachment, Container, Facts
 
 LONGEST = 128
+_LENGTH = tuple(bytes((n,)) for n in range(64))
 """ENF_DNS_NAME: bytes of a name that the kernel looks at; nobody can ask for a label of more than 63."""
 
 _SHORT_ID = 12
@@ -68,15 +71,17 @@ def names_of(scope: Scope, facts: Facts, on: Mapping[str, Names]) -> Names:
     return found
 
 
+@lru_cache(maxsize=KEPT)
 def encoded(name: str) -> bytes:
     """A name as in a query, filled up with zeros; empty for what is too long or no name at all."""
-    try:
-        labels = [label.encode("ascii") for label in name.split(".")]
-    except UnicodeEncodeError:
+    if not name.isascii():
         return b""
-    if not all(0 < len(label) < 64 for label in labels):
-        return b""
-    wire = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    wire = b""
+    for label in name.encode().split(b"."):
+        if not 0 < len(label) < 64:
+            return b""
+        wire += _LENGTH[len(label)] + label
+    wire += b"\0"
     return wire.ljust(LONGEST, b"\0") if len(wire) <= LONGEST else b""
 
 
@@ -116,7 +121,12 @@ def _said(container: Container, attachment: Attachment) -> Iterator[tuple[bytes,
         for written in {name, name.lower()}:
             yield encoded(f"{written}.{attachment.network}"), NameKind.AS_WRITTEN
     for address in attachment.addresses:
-        yield encoded(ip_address(address).reverse_pointer), NameKind.BACKWARDS
+        yield _backwards(address), NameKind.BACKWARDS
+
+
+@lru_cache(maxsize=KEPT)
+def _backwards(address: str) -> bytes:
+    return encoded(ip_address(address).reverse_pointer)
 
 
 def _as_written(alias: str, network: str) -> Iterator[tuple[bytes, NameKind]]:

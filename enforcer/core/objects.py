@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 
-from enforcer.core.model import DataObject, DataTarget, Facts, Inode, Kind, ObjectId, Policy
+from enforcer.core.model import DataObject, DataTarget, Facts, Kind, ObjectId, Policy
 from enforcer.core.select import glob_match, is_plain
 
 _META = "*?["
@@ -18,18 +18,19 @@ class ObjectIndex:
 
     def __init__(self, objects: Iterable[ObjectId]) -> None:
         self._names: dict[Kind, list[str]] = {kind: [] for kind in Kind}
-        for found in objects:
+        self._there = {found: (found,) for found in objects}
+        for found in self._there:
             self._names[found.kind].append(found.name)
         for names in self._names.values():
             names.sort()
 
     def matching(self, target: DataTarget) -> tuple[ObjectId, ...]:
         """The objects that ``target`` means, sorted by name. Its pattern must have ``{name}`` filled in."""
+        if is_plain(target.pattern):
+            return self._there.get(ObjectId(target.kind, target.pattern), ())
         names = self._names[target.kind]
         head = target.pattern[: _literal_length(target.pattern)]
         at = bisect_left(names, head)
-        if is_plain(target.pattern):
-            return (ObjectId(target.kind, head),) if names[at : at + 1] == [head] else ()
         found: Iterator[str] = takewhile(lambda name: name.startswith(head), (names[i] for i in range(at, len(names))))
         if target.pattern != head + "*":  # the commonest glob needs no regular expression
             found = filter(lambda name: glob_match(target.pattern, name), found)
@@ -56,7 +57,7 @@ def protect(policy: Policy, facts: Facts) -> Protected:
     """The objects of ``facts`` that a ``data.protected`` entry of the policy matches by kind and name."""
     index = ObjectIndex(facts.objects)
     matches = {match for target in policy.protected for match in index.matching(target)}
-    found = sorted(matches, key=lambda object_id: (object_id.kind, object_id.name))
+    found = sorted(matches)
     objects = {object_id: facts.objects[object_id] for object_id in found}
     same = _same(objects)
     enclosing = _enclosing(objects, (own.path for own in facts.own))
@@ -65,12 +66,16 @@ def protect(policy: Policy, facts: Facts) -> Protected:
 
 def _same(objects: Mapping[ObjectId, DataObject]) -> dict[ObjectId, ObjectId]:
     first: dict[ObjectId, ObjectId] = {object_id: object_id for object_id in objects}
-    holder: dict[Inode, ObjectId] = {}
+    holder: dict[tuple[int, int], ObjectId] = {}
+    joined = False
     for object_id, found in objects.items():
         for inode in found.inodes:
-            one, other = _root(first, holder.setdefault(inode, object_id)), _root(first, object_id)
-            first[max(one, other)] = min(one, other)
-    return {object_id: _root(first, object_id) for object_id in objects}
+            known = holder.setdefault((inode.device, inode.inode), object_id)  # as inodes compare
+            if known is not object_id:
+                one, other = _root(first, known), _root(first, object_id)
+                first[max(one, other)] = min(one, other)
+                joined = True
+    return {object_id: _root(first, object_id) for object_id in objects} if joined else first
 
 
 def _root(first: Mapping[ObjectId, ObjectId], object_id: ObjectId) -> ObjectId:

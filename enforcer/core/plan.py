@@ -12,7 +12,7 @@ generation (the host changed, the policy did not) rows change in place, and thei
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from enforcer.core.ids import Reserved
@@ -93,26 +93,28 @@ def applied(image: Image | None, ops: Iterable[Op]) -> Image:
 
 
 def _replace(old: Image, new: Image) -> Iterator[Op]:
+    """No key of one generation is a key of another, in the tables whose keys carry it."""
     timed = [table for table in (Table.ROWS, *PUT_ORDER) if table not in TIMELESS]
     names = Image(old.generation, tables={table: old.tables[table] for table in TIMELESS})
     stranded = tuple(_stranded(names, new))
     for table in timed:
-        yield from _puts(old, new, table)
+        yield from map(Put, repeat(table), new.tables[table].keys(), new.tables[table].values())
     yield from stranded
     yield Publish(new.generation)
     for table in (Table.PREPARED, Table.CGROUPS):
         yield from _puts(applied(names, stranded), new, table)
         yield from _deletes(applied(names, stranded), new, table)
     for table in reversed(timed):
-        yield from _deletes(old, new, table)
+        yield from map(Delete, repeat(table), old.tables[table])
 
 
 def _stranded(old: Image, new: Image) -> Iterator[Op]:
     """Names of subjects that have no rows in the new generation: who still lives is nobody in particular meanwhile."""
     for table in (Table.CGROUPS, Table.PREPARED):
+        rows = new.rows
         for key, value in old.tables[table].items():
             subject = value.id if isinstance(value, Subject) else value
-            if RowKey(new.generation, subject, 0) not in new.rows:
+            if RowKey(new.generation, subject, 0) not in rows:
                 yield Put(table, key, _unnamed(value)) if key in new.tables[table] else Delete(table, key)
 
 
@@ -137,18 +139,22 @@ def _amend(old: Image, new: Image) -> Iterator[Op]:
 def _puts(old: Image, new: Image, table: Table) -> Iterator[Op]:
     """New keys before changed ones: a new inner object must answer before the one around it is granted to others."""
     before, after = old.tables[table], new.tables[table]
+    if before == after:  # most are, most of the time, and comparing them whole is no Python
+        return iter(())
     fresh = (Put(table, key, value) for key, value in after.items() if key not in before)
     changed = (Put(table, key, value) for key, value in after.items() if key in before and before[key] != value)
     return chain(fresh, changed)
 
 
 def _deletes(old: Image, new: Image, table: Table) -> Iterator[Op]:
-    return (Delete(table, key) for key in old.tables[table] if key not in new.tables[table])
+    gone = old.tables[table].keys() - new.tables[table].keys()
+    return (Delete(table, key) for key in old.tables[table] if key in gone) if gone else iter(())
 
 
 def _changed_hands(old: Image, new: Image) -> Iterator[Op]:
     """Addresses that go away or go over to another; those that go over are put again after the subjects."""
-    return (Delete(Table.ENDPOINTS, k) for k, holder in old.endpoints.items() if new.endpoints.get(k) != holder)
+    gone = {key for key, _ in old.endpoints.items() - new.endpoints.items()}
+    return (Delete(Table.ENDPOINTS, key) for key in old.endpoints if key in gone) if gone else iter(())
 
 
 def _narrowed(old: Image, new: Image) -> Iterator[Op]:
@@ -156,17 +162,20 @@ def _narrowed(old: Image, new: Image) -> Iterator[Op]:
 
     Default rows first: whoever loses a row falls back on them.
     """
+    rows_before, rows_after = old.rows, new.rows
+    changed = {key for key, _ in rows_before.items() ^ rows_after.items()}
+    if not changed:
+        return
     objects_before = {found.id for found in old.objects.values()}
     objects_after = {found.id for found in new.objects.values()}
-    changed = [k for k in {**old.rows, **new.rows} if old.rows.get(k) != new.rows.get(k)]
     for key in sorted(changed, key=_defaults_first):
-        before, after, default = old.rows.get(key), new.rows.get(key), key._replace(object=0)
-        if default not in old.rows or (key.object and key.object not in objects_before):
+        before, after, default = rows_before.get(key), rows_after.get(key), key._replace(object=0)
+        if default not in rows_before or (key.object and key.object not in objects_before):
             value = after  # a new subject, or an object that no inode leads to yet: the row answers for nothing yet
-        elif default not in new.rows or (key.object and key.object not in objects_after):
+        elif default not in rows_after or (key.object and key.object not in objects_after):
             value = before  # on the way out: the row stays until nothing leads to it
         else:
-            value = _common(before or old.rows[default], after or new.rows[default])
+            value = _common(before or rows_before[default], after or rows_after[default])
         if value is None and before is not None:
             yield Delete(Table.ROWS, key)
         elif value != before:
@@ -183,8 +192,8 @@ def _widened(narrowed: Image, new: Image) -> Iterator[Op]:
     )
 
 
-def _defaults_first(key: RowKey) -> bool:
-    return key.object != 0
+def _defaults_first(key: RowKey) -> tuple[bool, RowKey]:
+    return key.object != 0, key
 
 
 def _common(one: Row, other: Row) -> Row:

@@ -85,9 +85,11 @@ class Standings:
     warnings: tuple[str, ...]
 
 
-def stand(policy: Policy, facts: Facts) -> Standings:
-    """Meet the network policy with the facts."""
-    resolver = _Resolver(policy, facts)
+def stand(policy: Policy, facts: Facts, names: Mapping[str, frozenset[str]] | None = None) -> Standings:
+    """Meet the network policy with the facts. ``names``: container id → the policy's names that stand for it, if it is known."""
+    if names is None:
+        names = {container.id: named(policy, container) for container in facts.containers.values()}
+    resolver = _Resolver(policy, facts, names)
     of = {container.id: resolver.standing(container) for container in facts.containers.values()}
     return Standings(of, tuple(resolver.warnings))
 
@@ -124,13 +126,14 @@ def _cidr_order(grant: CidrGrant) -> tuple[object, ...]:
 
 
 class _Resolver:
-    def __init__(self, policy: Policy, facts: Facts) -> None:
+    def __init__(self, policy: Policy, facts: Facts, names: Mapping[str, frozenset[str]]) -> None:
         self._policy = policy
         self._facts = facts
-        self._names = {container.id: named(policy, container) for container in facts.containers.values()}
+        self._names = names
         self._internal = {n.name for n in facts.networks.values() if n.internal} | set(policy.internal)
         self._reaches: dict[tuple[tuple[str, ...], frozenset[str] | None], Reach] = {}
         self._selected: dict[str, tuple[tuple[str, ...], str]] = {}
+        self._standings: dict[tuple[object, ...], Standing] = {}
         # A dict for its order: each warning once.
         self.warnings: dict[str, None] = {}
         for name in sorted(set(policy.internal) - set(facts.networks)):
@@ -143,6 +146,14 @@ class _Resolver:
         self.warnings[line] = None
 
     def standing(self, container: Container) -> Standing:
+        """That of containers with the same names of the policy and the same places is one and the same."""
+        places = tuple((a.network, a.links) for a in container.attachments)
+        key = (self._names[container.id], places, container.foreseen)
+        if key not in self._standings:
+            self._standings[key] = self._stand(container)
+        return self._standings[key]
+
+    def _stand(self, container: Container) -> Standing:
         rules = [r for r in self._policy.net_rules if not self._names[container.id].isdisjoint(r.who)]
         own = frozenset(a.network for a in container.attachments)
         confined = bool(own) and own <= self._internal

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import allocate
 from enforcer.core.image import Image
+from enforcer.core.meeting import Meeting
 from enforcer.core.model import Container, Facts, Inode, Policy
 from enforcer.core.plan import plan
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.dockerd import DockerEvent
+from enforcer.edges.memory import uncollected
 from enforcer.runtime.follow import Settled
 from enforcer.runtime.guard import EgressGuard
 from enforcer.runtime.orders import Orders
@@ -65,6 +67,7 @@ class Reconcile:
         self._parted: dict[tuple[str, str], int] = {}  # container, network (Docker's ids; "": all) → when it was heard
         self._guard, self._orders = guard, Orders()
         self._recent: dict[int, Snapshot] = {}
+        self._met: Meeting | None = None
         self._known: Image | None = None  # exactly what the maps hold; None: something else, and everything is written
         self.snapshot: Snapshot | None = None
         self.settled: Snapshot | None = None
@@ -157,15 +160,16 @@ class Reconcile:
 
     def _publish(self, policy: Policy, facts: Facts, generation: int) -> Snapshot:
         facts = replace(facts, quarantined=frozenset(self._orders.quarantined))
-        state = self._remember(policy, facts, generation)
-        image = compile_image(policy, facts, state.ids, generation, canary=self._canary)
-        before, self._known = self._known, None  # what a failure between two operations leaves is not known
-        self.settled = None
-        for op in plan(before, image):
-            self._maps.apply(op)
-        if before is None:
-            self._maps.sweep(image)
-        self._known = image
+        met = Meeting(policy, facts, self._met)
+        with uncollected():
+            state = self._remember(met, generation)
+            image = compile_image(policy, facts, state.ids, generation, canary=self._canary, met=met)
+            before, self._known = self._known, None  # what a failure between two operations leaves is not known
+            self.settled = None
+            self._maps.apply_all(plan(before, image))
+            if before is None:
+                self._maps.sweep(image)
+        self._known, self._met = image, met.alone()
         for warning in set(image.warnings) - set(self.snapshot.image.warnings if self.snapshot else ()):
             log.warning(warning)
         self.snapshot = Snapshot(policy, facts, image, state, self._gone(facts), self._maps.config().epoch)
@@ -183,9 +187,9 @@ class Reconcile:
         gone = [(i, replace(c, pid=0, cgroup=0)) for i, c in known.items() if i not in facts.containers]
         return dict(gone[-KEPT_CONTAINERS:])
 
-    def _remember(self, policy: Policy, facts: Facts, generation: int) -> State:
+    def _remember(self, met: Meeting, generation: int) -> State:
         """Numbers and names go to disk before the kernel can use them in a record."""
-        state = self._state.knowing(facts, allocate(self._state.ids, policy, facts))
+        state = self._state.knowing(met.facts, allocate(self._state.ids, met.policy, met.facts, met))
         if generation != state.generation:
             state = replace(state, generation=generation)
         if state is not self._state:

@@ -100,6 +100,11 @@ class Tables(Maps):
             case Renew():
                 self._epoch += 1
 
+    def apply_all(self, ops: Iterable[Op]) -> None:
+        """Carry out a plan."""
+        for op in ops:
+            self.apply(op)
+
     def sweep(self, image: Image) -> int:
         """Nothing to remove."""
         return 0

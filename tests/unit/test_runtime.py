@@ -63,6 +63,11 @@ class FakeMaps:
         """What is live."""
         return abi.Config(generation=self.generation, epoch=self.epoch)
 
+    def apply_all(self, ops: Iterable[Op]) -> None:
+        """A plan."""
+        for op in ops:
+            self.apply(op)
+
     def apply(self, op: Op) -> None:
         """One operation."""
         self.applied += 1

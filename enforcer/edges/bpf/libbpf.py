@@ -230,13 +230,19 @@ class Libbpf:
 
         Raises ``EdgeError`` at the first row that the kernel refuses; those before it are written.
         """
-        count = ctypes.c_uint32(len(rows))
-        self._call("bpf_map_update_batch", fd, b"".join(rows), b"".join(rows.values()), ctypes.byref(count), None)
+        self.put_rows(fd, len(rows), b"".join(rows), b"".join(rows.values()))
+
+    def put_rows(self, fd: int, number: int, keys: bytes, values: bytes) -> None:
+        """The same for so many rows whose keys, and whose values, stand one after the other."""
+        self._call("bpf_map_update_batch", fd, keys, values, ctypes.byref(ctypes.c_uint32(number)), None)
 
     def delete_all(self, fd: int, keys: Sequence[bytes]) -> None:
         """Remove rows that are there, in one call."""
-        count = ctypes.c_uint32(len(keys))
-        self._call("bpf_map_delete_batch", fd, b"".join(keys), ctypes.byref(count), None)
+        self.delete_rows(fd, len(keys), b"".join(keys))
+
+    def delete_rows(self, fd: int, number: int, keys: bytes) -> None:
+        """The same for so many keys that stand one after the other."""
+        self._call("bpf_map_delete_batch", fd, keys, ctypes.byref(ctypes.c_uint32(number)), None)
 
     def cpus(self) -> int:
         """CPUs that per-CPU maps hold a slot for."""

@@ -7,8 +7,9 @@ import os
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ctypes import c_uint32, c_uint64
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from enforcer.core.plan import Delete, Op, Publish, Put, Renew
 from enforcer.edges.bpf.accounts import Account, Accounts
 from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.repeats import Repeats
+from enforcer.errors import EdgeError
+from enforcer.layout import packing
 
 LAYOUT: dict[Table, tuple[Any, Any]] = {
     Table.PREPARED: (abi.DockerId, c_uint32),
@@ -35,6 +38,9 @@ LAYOUT: dict[Table, tuple[Any, Any]] = {
 }
 
 _SLOT = bytes(4)
+_AT_ONCE = 4096
+"""Rows of one system call, which nothing interrupts: some milliseconds."""
+
 _MEMBARRIER, _MEMBARRIER_GLOBAL = 324, 1  # syscall_64.tbl; include/uapi/linux/membarrier.h
 _GRACE_S = 0.1
 
@@ -93,6 +99,29 @@ class Maps:
             case Publish(generation):
                 self.configure(generation=generation, epoch=self.config().epoch + 1)
                 let_programs_end()  # what comes after it may sweep rows that a program in flight is about to look for
+
+    def apply_all(self, ops: Iterable[Op]) -> None:
+        """Carry out a plan, in its order. What comes one after the other for one table goes by few system calls."""
+        for (kind, table), group in groupby(ops, key=_where):
+            if table is None or (kind is Delete and table is Table.CGROUPS):
+                for op in group:
+                    self.apply(op)
+                continue
+            while some := list(islice(group, _AT_ONCE)):
+                self._apply_alike(table, some, kind is Put)
+
+    def _apply_alike(self, table: Table, ops: Sequence[Any], putting: bool) -> None:
+        """Put or delete these; what the kernel refuses in one go is done one by one, and the one at fault is told of."""
+        fd, kinds, (_, keys, *values) = self._fds[table.value], LAYOUT[table], tuple(zip(*ops, strict=True))
+        raw = packing(kinds[0], keys[0])(keys)
+        try:
+            if putting:
+                self._libbpf.put_rows(fd, len(ops), raw, packing(kinds[1], values[0][0])(values[0]))
+            else:
+                self._libbpf.delete_rows(fd, len(ops), raw)
+        except EdgeError:
+            for op in ops:
+                self.apply(op)
 
     def _forget_cgroup(self, cgroup: int) -> None:
         """As the kernel does when one is removed (probes/life.c), which may be later: sockets of a container may outlive it."""
@@ -212,6 +241,10 @@ class Maps:
     def add_loss(self, subject: int, cause: int, n: int) -> None:
         """Count what the agent itself lost."""
         self.accounts.add({Account(abi.LOST, cause, subject): n})
+
+
+def _where(op: Op) -> tuple[type, Table | None]:
+    return type(op), op.table if isinstance(op, Put | Delete) else None
 
 
 def counted(key: abi.CountKey) -> Account:
