@@ -6,6 +6,7 @@ written as text; the rest is prometheus_client's to write.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import Metric, generate_latest
@@ -14,6 +15,7 @@ from prometheus_client.samples import Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_is_odd = re.compile(r'["\\\n]').search
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -37,14 +39,14 @@ class Counted(Metric):
         name = f"{self.name}_total"
         labels = ",".join(f'{label}="{{}}"' for label in self._labels)
         form = f"{name}{{{{{labels}}}}} {{}}\n".format
-        lines = [form(*map(_escaped, row), n) for row, n in self._rows.items()]
+        lines = [form(*(map(_escaped, row) if _is_odd("".join(row)) else row), n) for row, n in self._rows.items()]
         lines.sort()
         help_text = self.documentation.replace("\\", r"\\").replace("\n", r"\n")
         return f"# HELP {name} {help_text}\n# TYPE {name} counter\n{''.join(lines)}"
 
 
 def _escaped(value: str) -> str:
-    return value.translate(_ESCAPES) if '"' in value or "\\" in value or "\n" in value else value
+    return value.translate(_ESCAPES)
 
 
 class _Rest(Collector):

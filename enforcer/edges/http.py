@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from enforcer.edges.exposition import CONTENT_TYPE, exposition
+from enforcer.edges.memory import uncollected
 from enforcer.edges.serving import Serving
 from enforcer.errors import HostError, UsageError
 
@@ -91,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Everything, whatever the path."""
-        text = exposition(self.server.registry)
+        with uncollected():
+            text = exposition(self.server.registry)
         packed = "gzip" in (self.headers.get("Accept-Encoding") or "")
         if packed:
             packing = zlib.compressobj(QUICK, wbits=16 + zlib.MAX_WBITS)  # zlib.h: 16 for gzip's header

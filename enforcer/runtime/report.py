@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from enforcer import abi
 from enforcer.core.ids import Reserved
 from enforcer.core.model import Access, Kind, Mechanism, ObjectId, Verdict
+from enforcer.edges.bpf.accounts import Account
 from enforcer.edges.bpf.maps import Maps
 from enforcer.runtime.books import SUPPRESSED, Book, books, total
 from enforcer.runtime.ladder import Hold
@@ -65,10 +67,12 @@ def loaded(snapshot: Snapshot) -> dict[str, Any]:
 
 def reading(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Health) -> Reading:
     """All that a scrape shows."""
+    accounts = maps.accounts.all()
+    losses = maps.losses(accounts)
     return Reading(
-        violations=violations(maps, snapshot),
-        lost=lost(maps),
-        suppressed=suppressed(maps, snapshot),
+        violations=violations(maps, snapshot, accounts),
+        lost=lost(losses),
+        suppressed=suppressed(losses, snapshot),
         holds=mechanisms(holds),
         containers=containers(snapshot),
         policy=(snapshot.policy.hash, snapshot.image.generation, snapshot.policy.mode.name.lower()),
@@ -100,7 +104,7 @@ def status(maps: Maps, snapshot: Snapshot, holds: tuple[Hold, ...], health: Heal
         "adopted": health.adopted,
         "unplaced": health.unplaced,
         "malformed": health.malformed,
-        "recording": {"accesses": maps.round() > 0, "lost": lost(maps).get(CAUSES[abi.LOST_ACCESSES], 0)},
+        "recording": {"accesses": maps.round() > 0, "lost": lost(maps.losses()).get(CAUSES[abi.LOST_ACCESSES], 0)},
     }
 
 
@@ -128,21 +132,27 @@ def object_name(found: ObjectId) -> str:
     return found.name if found.kind is Kind.VOLUME else f"{found.kind.value}:{found.name}"
 
 
-def violations(maps: Maps, snapshot: Snapshot) -> Counter[Violation]:
-    """The kernel's counters with names, the canary's aside. Containers of one name (made anew) add up."""
-    state = snapshot.state
-    found: Counter[Violation] = Counter()
-    for (subject, thing, peer, kind, access, verdict, _), n in maps.counts().items():
+def violations(
+    maps: Maps, snapshot: Snapshot, accounts: Mapping[Account, int] | None = None
+) -> Mapping[Violation, int]:
+    """The kernel's counters with names, the canary's aside. Containers of one name (made anew) add up.
+
+    ``accounts``: the agent's own, if they have been read already.
+    """
+    state, found = snapshot.state, defaultdict[Violation, int](int)
+    container, network = cache(state.container), cache(state.network)  # each once: there are many rows of few
+    data = cache(lambda thing, peer: object_name(object_of(state, thing, peer)))
+    actions, accesses = cache(Verdict), cache(Access)
+    for (subject, thing, peer, kind, access, verdict, _), n in maps.counts(accounts).items():
         if subject == Reserved.CANARY:
             continue
-        who, action = state.container(subject) or UNNAMED, Verdict(verdict)
+        who, action = container(subject) or UNNAMED, actions(verdict)
         if kind == abi.DATA:
-            named = object_name(object_of(state, thing, peer))
-            found[Violation(who, action, object=named, access=Access(access))] += n
+            found[Violation(who, action, data(thing, peer), accesses(access))] += n
         elif kind == abi.EXTERNAL:
-            found[Violation(who, action, network=state.network(thing) or "(none)")] += n
+            found[Violation(who, action, network=network(thing) or "(none)")] += n
         else:
-            where = PEERS.get(peer) or state.container(peer) or state.network(thing) or "(unknown)"
+            where = PEERS.get(peer) or container(peer) or network(thing) or "(unknown)"
             found[Violation(who, action, destination=where)] += n
     return found
 
@@ -153,19 +163,19 @@ def dropped(maps: Maps, snapshot: Snapshot) -> Counter[str]:
     return Counter({name or "(gone)": n for name, n in names})
 
 
-def lost(maps: Maps) -> dict[str, int]:
-    """Cause → violations or records without a line in the journal; the canary's aside."""
+def lost(losses: Mapping[tuple[int, int], int]) -> dict[str, int]:
+    """Cause → violations or records without a line in the journal; the canary's aside. ``losses``: the maps'."""
     found: Counter[str] = Counter()
-    for (subject, cause), n in maps.losses().items():
+    for (subject, cause), n in losses.items():
         if subject != Reserved.CANARY and cause in CAUSES:
             found[CAUSES[cause]] += n
     return dict(found)
 
 
-def suppressed(maps: Maps, snapshot: Snapshot) -> dict[str, int]:
+def suppressed(losses: Mapping[tuple[int, int], int], snapshot: Snapshot) -> dict[str, int]:
     """Container → violations that were counted without a record of their own."""
     found: Counter[str] = Counter()
-    for (subject, cause), n in maps.losses().items():
+    for (subject, cause), n in losses.items():
         if cause in SUPPRESSED and subject != Reserved.CANARY:
             found[snapshot.state.container(subject) or UNNAMED] += n
     return dict(found)

@@ -141,7 +141,7 @@ class Tables(Maps):
         """None is stopped."""
         return {}
 
-    def sums(self, name: str, size: int) -> Iterator[tuple[bytes, int]]:
+    def sums(self, name: str, form: str) -> Iterator[tuple[tuple[int, ...], int]]:
         """No program counts."""
         return iter(())
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -29,8 +31,7 @@ CAUSES = {
 """enum enf_cause, without the suppressed ones."""
 
 
-@dataclass(frozen=True)
-class Violation:
+class Violation(NamedTuple):
     """One line of the counters with its numbers made names. ``network`` for an external attempt, ``object`` for data.
 
     ``destination`` for an attempt inside the container's networks; the two others are "" then.
@@ -61,6 +62,7 @@ class Reading:
     """Network → packets that were on their way out of it, or to the host, and were dropped."""
 
 
+@cache
 def access_label(access: Access) -> str:
     """``read``, ``write``, ``read-write``, with ``exec`` after them: the parts that were asked for and not granted."""
     return "-".join(bit.name.lower() for bit in Access if bit & access and bit.name) or "none"
@@ -88,8 +90,9 @@ def _violations(reading: Reading) -> Iterator[Metric]:
     data: Counter[tuple[str, ...]] = Counter()
     external: Counter[tuple[str, ...]] = Counter()
     inside: Counter[tuple[str, ...]] = Counter()
+    actions = {verdict: verdict.name.lower() for verdict in Verdict}
     for v, n in reading.violations.items():
-        action = v.action.name.lower()
+        action = actions[v.action]
         if v.object:
             data[v.container, v.object, access_label(v.access), action] += n
         elif v.destination:

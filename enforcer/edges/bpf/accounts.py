@@ -6,6 +6,7 @@ import secrets
 import struct
 import threading
 from collections.abc import Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from enforcer import abi
@@ -53,8 +54,11 @@ class Accounts:
 
     def all(self) -> dict[Account, int]:
         """Every row."""
-        rows = self._libbpf.rows(self._fd, _KEY.size, _VALUE.size)
-        return {Account._make(_KEY.unpack(key)): _VALUE.unpack(value)[0] for key, value in rows}
+        found: dict[Account, int] = {}
+        for _, keys, values in self._libbpf.blocks(self._fd, _KEY.size, _VALUE.size):
+            numbers = chain.from_iterable(_VALUE.iter_unpack(values))
+            found.update(zip(map(Account._make, _KEY.iter_unpack(keys)), numbers, strict=True))
+        return found
 
     def get(self, account: Account) -> int:
         """One number, 0 if it was never added to."""

@@ -211,6 +211,12 @@ class Libbpf:
 
     def rows(self, fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
         """Every row of a hash map, in a few calls; rows that come or go meanwhile may be missed. ``value_size`` as of ``get``."""
+        for number, keys, values in self.blocks(fd, key_size, value_size):
+            for n in range(number):
+                yield keys[n * key_size : (n + 1) * key_size], values[n * value_size : (n + 1) * value_size]
+
+    def blocks(self, fd: int, key_size: int, value_size: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """The same, many at a time: how many, their keys one after the other, and their values."""
         keys, values = (ctypes.create_string_buffer(_ROWS * size) for size in (key_size, value_size))
         at, count, more = ctypes.c_uint32(), ctypes.c_uint32(_ROWS), True
         begin = None
@@ -221,9 +227,8 @@ class Libbpf:
                     raise EdgeError(f"bpf_map_lookup_batch: {os.strerror(ctypes.get_errno())}")
                 more = False
             begin = ctypes.byref(at)
-            found = memoryview(keys), memoryview(values)
-            for n in range(count.value):
-                yield bytes(found[0][n * key_size :][:key_size]), bytes(found[1][n * value_size :][:value_size])
+            number = count.value
+            yield number, keys.raw[: number * key_size], values.raw[: number * value_size]
 
     def put_all(self, fd: int, rows: Mapping[bytes, bytes]) -> None:
         """Write rows, new or not, in one call, which no signal interrupts: who is killed has written all of them or none.

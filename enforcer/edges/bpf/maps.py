@@ -172,24 +172,26 @@ class Maps:
             yield key
             key = self._libbpf.next_key(self._fds[name], key, size)
 
-    def sums(self, name: str, size: int) -> Iterator[tuple[bytes, int]]:
-        """Every key of a per-CPU map of counters, with the sum over the CPUs."""
-        for key, value in self._libbpf.rows(self._fds[name], size, 8 * self._cpus):
-            yield key, sum(struct.unpack(f"={self._cpus}Q", value))
+    def sums(self, name: str, form: str) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Every key of a per-CPU map of counters, taken apart by ``form``, with the sum over the CPUs."""
+        key, value = struct.Struct(form), struct.Struct(f"={self._cpus}Q")
+        for _, keys, values in self._libbpf.blocks(self._fds[name], key.size, value.size):
+            yield from zip(key.iter_unpack(keys), map(sum, value.iter_unpack(values)), strict=True)
 
-    def counts(self) -> dict[tuple[int, int, int, int, int, int, int], int]:
-        """(subject, object, peer, class, access, verdict, hook) → violations since the maps were made."""
-        sums = self.sums("counts", ctypes.sizeof(abi.CountKey))
-        found: Counter[tuple[int, int, int, int, int, int, int]] = Counter()
-        for key, n in sums:
-            found[struct.unpack("=IIIBBBB", key)] += n
-        return dict(found + judged(self.accounts.all()))
+    def counts(self, accounts: Mapping[Account, int] | None = None) -> dict[tuple[int, ...], int]:
+        """(subject, object, peer, class, access, verdict, hook) → violations since the maps were made.
 
-    def losses(self) -> dict[tuple[int, int], int]:
-        """(subject, cause) → counted violations without a record, those of earlier builds among them."""
-        found = missed(self.accounts.all())
-        for key, n in self.sums("losses", ctypes.sizeof(abi.LossKey)):
-            subject, cause = struct.unpack("=II", key)
+        ``accounts``: as they have been read already.
+        """
+        found = dict(self.sums("counts", "=IIIBBBB"))
+        for key, n in judged(self.accounts.all() if accounts is None else accounts).items():
+            found[key] = found.get(key, 0) + n
+        return found
+
+    def losses(self, accounts: Mapping[Account, int] | None = None) -> dict[tuple[int, int], int]:
+        """(subject, cause) → counted violations without a record, those of earlier builds among them. ``accounts``: as above."""
+        found = missed(self.accounts.all() if accounts is None else accounts)
+        for (subject, cause), n in self.sums("losses", "=II"):
             found[subject, cause] += n
         return dict(found)
 
@@ -208,7 +210,7 @@ class Maps:
 
     def packets(self) -> dict[int, int]:
         """Network number → packets that were stopped as they left (0: of containers on no network)."""
-        return {int.from_bytes(key, "little"): n for key, n in self.sums("packets", 4)}
+        return {number: n for (number,), n in self.sums("packets", "=I")}
 
     def numbers(self, name: str) -> dict[int, int]:
         """Subject → the number that a map holds for it."""
@@ -253,10 +255,9 @@ def counted(key: abi.CountKey) -> Account:
     return Account(abi.COUNTED, 0, *parts)
 
 
-def judged(accounts: Mapping[Account, int]) -> Counter[tuple[int, int, int, int, int, int, int]]:
+def judged(accounts: Mapping[Account, int]) -> dict[tuple[int, ...], int]:
     """What the agent has counted, as ``Maps.counts``."""
-    rows = ((row, n) for row, n in accounts.items() if row.kind == abi.COUNTED)
-    return Counter({(r.subject, r.object, r.peer, r.class_, r.access, r.verdict, r.hook): n for r, n in rows})
+    return {row[2:]: n for row, n in accounts.items() if row.kind == abi.COUNTED}
 
 
 def missed(accounts: Mapping[Account, int]) -> Counter[tuple[int, int]]:
