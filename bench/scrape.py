@@ -41,6 +41,7 @@ from enforcer.runtime.state import StateFile
 from enforcer.sinks.metrics import Metrics, Reading
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Maps)
 
 POLICY = Path(__file__).parents[1] / "policies" / "mcp.yaml"
 SUBJECTS = (20, 10_000)
@@ -71,7 +72,7 @@ def measure(repeats: int = REPEATS) -> tuple[Scrapes, ...]:
 
 def _at(subjects: int, repeats: int) -> Scrapes:
     policy, facts = load(POLICY), world.facts(subjects)
-    with tempfile.TemporaryDirectory() as place, scratch_maps() as maps:
+    with tempfile.TemporaryDirectory() as place, scratch_maps(Maps) as maps:
         file = StateFile(Path(place))
         snapshot = Reconcile(maps, file, file.read(), canary=None).load(policy, facts)
         found = Scrapes(subjects, _fill(maps, snapshot))
@@ -128,13 +129,13 @@ def _fill(maps: Maps, snapshot: Snapshot) -> int:
 
 
 @contextmanager
-def scratch_maps() -> Iterator[Maps]:
+def scratch_maps(kind: type[M]) -> Iterator[M]:
     """Loaded and pinned, attached to nothing, and gone at the end."""
     libbpf = Libbpf()
     loader = Loader(Path("/sys/fs/bpf") / f"enforcer-bench-{secrets.token_hex(3)}", libbpf)
     loader.prepare()
     try:
-        maps = Maps(loader.build(Source.of(probes_directory())).maps, libbpf)
+        maps = kind(loader.build(Source.of(probes_directory())).maps, libbpf)
         try:
             yield maps
         finally:

@@ -222,13 +222,13 @@ class Agent:
         if docker_id not in self._snapshot().facts.containers:
             self._surveyor.put(DockerEvent("container", "start", docker_id, docker_id, time.time_ns()))
 
-    def _reload(self) -> Survey | None:
+    def _reload(self, known: Survey) -> Survey | None:
         """Read the policy's files; the survey for what they name, or None if nothing changes. A bad file changes nothing."""
         policy = self._files.again(self._pipeline.notice)
         if policy is None:
             return None
         survey = self._survey(policy)
-        facts = survey.full()
+        facts = survey.going_on(known)
 
         def write() -> None:
             try:
@@ -240,6 +240,7 @@ class Agent:
 
         self._files.policy = policy
         self._writer.put(write, Reload())
+        self._surveyor.put(Resync())  # in force at once on what is known of the host; then everything is read again
         return survey
 
     def _announce(self) -> None:

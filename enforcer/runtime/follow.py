@@ -150,6 +150,8 @@ class Heard:
 class Surveyor:
     """Looks at the host when something happens and hands what it finds to the writer.
 
+    ``reload`` is given the survey that knows the host, and returns the one that takes its place, or None if none does.
+
     It has a thread of its own, because the engine may take half a second for an answer while it starts a container; a new
     container must be known before that (``Reconcile.hear``).
     """
@@ -159,7 +161,7 @@ class Surveyor:
         survey: Survey,
         *,
         found: Callable[[Facts, Settled], None],
-        reload: Callable[[], Survey | None],
+        reload: Callable[[Survey], Survey | None],
         stopped: Callable[[float], bool],
     ) -> None:
         self._survey, self._found, self._reload, self._stopped = survey, found, reload, stopped
@@ -212,7 +214,7 @@ class Surveyor:
             return
         try:
             if Reload() in batch:
-                self._survey = self._reload() or self._survey
+                self._survey = self._reload(self._survey) or self._survey
             if self._failures or Resync() in batch:
                 self._settle(self._survey.full())
             elif events:

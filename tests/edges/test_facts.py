@@ -60,6 +60,17 @@ def test_a_full_look_asks_once_per_container_and_three_times_more(survey, fake):
     assert len(fake.asked) == 5 + 3
 
 
+def test_another_policys_survey_goes_on_without_a_question(survey, fake, tmp_path):
+    """It knows what the one before it knew, and looks at its own paths itself."""
+    facts = survey.full()
+    fake.asked.clear()
+    other = Survey(survey._dockerd, NoCgroups(), (str(tmp_path),))
+    going_on = other.going_on(survey)
+    assert (going_on.containers, going_on.networks) == (facts.containers, facts.networks)
+    assert going_on.objects.keys() - facts.objects.keys() == {ObjectId(Kind.PATH, str(tmp_path))}
+    assert fake.asked == []
+
+
 def test_a_container_that_joins_a_network_namespace_is_where_its_owner_is(survey):
     """--network container:X reaches what X reaches; the address stays X's own."""
     facts = survey.full()

@@ -480,7 +480,7 @@ def surveyor(survey: FakeSurvey, *messages: object, replaced: FakeSurvey | None 
     made = Surveyor(
         survey,
         found=lambda facts, settled: found.append(settled),
-        reload=lambda: replaced,
+        reload=lambda _: replaced,
         stopped=lambda seconds: False,
     )
     batch = list(messages)
@@ -506,7 +506,7 @@ def test_an_end_ends_the_wait_before_a_repeated_look() -> None:
     made = Surveyor(
         survey,
         found=lambda facts, settled: None,
-        reload=lambda: None,
+        reload=lambda _: None,
         stopped=lambda seconds: waits.append(seconds) or True,
     )
     made._act([event("container")])
@@ -543,7 +543,7 @@ def test_the_end_is_not_delayed_by_what_waits() -> None:
     made = Surveyor(
         survey,
         found=lambda facts, settled: None,
-        reload=lambda: None,
+        reload=lambda _: None,
         stopped=lambda seconds: False,
     )
     for message in (event("container"), None):
