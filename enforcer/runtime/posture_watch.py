@@ -9,13 +9,18 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from enforcer.edges.dockerd import Dockerd
 from enforcer.errors import EnforcerError
-from enforcer.runtime.posture import Seen, judge, seen_of
 from enforcer.runtime.reconcile import Snapshot
 from enforcer.sinks.posture_metrics import PostureMetrics, PostureReading
+
+if TYPE_CHECKING:
+    from enforcer.core.model import Facts, Policy
+    from enforcer.posture.finding import Finding
+    from enforcer.runtime.posture import Seen
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +29,20 @@ PERIOD_S = 60.0
 
 SHARE = 10
 """A look is followed by a pause of so many times its own length: on a host of thousands of containers it takes a tenth at most."""
+
+
+def seen_of(facts: Facts, dockerd: Dockerd, address: str) -> Seen:
+    """As ``runtime.posture`` does it, which a start need not wait for."""
+    from enforcer.runtime import posture  # noqa: PLC0415 -- a tenth of what a start imports
+
+    return posture.seen_of(facts, dockerd, address)
+
+
+def judge(policy: Policy, facts: Facts, seen: Seen) -> Iterable[Finding]:
+    """The same."""
+    from enforcer.runtime import posture  # noqa: PLC0415 -- as above
+
+    return posture.judge(policy, facts, seen)
 
 
 class PostureWatch:
