@@ -2,7 +2,8 @@
 
 A real agent in an engine of its own with the guide's containers on their internal network. It runs in a cgroup of its own, whose
 account (cpu.stat, Documentation/admin-guide/cgroup-v2.rst) has every child. Memory is what smaps_rollup tells of the agent itself;
-the kernel's maps are told beside it, since they are nobody's resident memory.
+the kernel's maps are told beside it, since they are nobody's resident memory. Containers of any engine of the machine that come
+meanwhile are no idleness: births are seen machine-wide.
 """
 
 from __future__ import annotations
