@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.figure import Table
 from enforcer.core.event import Event, FileAttempt, NetAttempt, Process, Who
 from enforcer.core.model import Access, Hook, Kind, Mechanism, Mode, ObjectId, Verdict
 from enforcer.edges.journal import Journal
@@ -65,6 +66,23 @@ class Measured:
     first_sealed: float
     start: float
     peak: float
+
+
+def table() -> Table:
+    """CPU time over the same segments, beyond what a start takes; the ratios are jq over replay, and sealed over plain."""
+    rows = [
+        (
+            *(m.kind, str(m.lines), f"{m.jq:.2f}", f"{m.plain:.2f}", f"{m.sealed:.2f}", f"{m.start:.2f}"),
+            *(f"{m.lines / m.plain:.0f}", f"{m.lines / m.sealed:.0f}", f"{m.peak:.0f}"),
+            *(f"{m.jq / m.plain:.1f}", f"{m.jq_sealed / m.sealed:.1f}", f"{m.sealed / m.plain:.2f}"),
+            f"{m.silent / m.plain:.1f}",
+            *(f"{m.first_plain:.2f}", f"{m.first_sealed:.2f}"),
+        )
+        for m in measure()
+    ]
+    costs = ("jq, s", "plain, s", "sealed, s", "start, s", "events a CPU second", "sealed", "peak MB")
+    ratios = ("jq to plain", "jq to sealed", "sealed to plain", "jq that finds nothing to plain")
+    return Table(("replay", "lines", *costs, *ratios, "first reading, s", "sealed"), rows)
 
 
 def measure(lines: int = LINES, repeats: int = REPEATS) -> tuple[Measured, ...]:
