@@ -15,7 +15,7 @@ from bench.figure import Figure, Table
 from bench.scratch import mechanism
 from enforcer.errors import EnforcerError
 
-BENCHES = ("publish", "connect", "storm", "adopt", "latency", "follow", "journal", "replay")
+BENCHES = ("hooks", "publish", "connect", "storm", "adopt", "latency", "follow", "journal", "replay")
 """In this order; each is a module of this package."""
 
 

@@ -14,15 +14,19 @@ from pathlib import Path
 
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import Ids, allocate
-from enforcer.core.model import Container, DataObject, Facts, Mode, ObjectId, Policy
+from enforcer.core.model import Attachment, Container, DataObject, Facts, Mode, Network, ObjectId, Policy
 from enforcer.core.plan import plan
+from enforcer.edges.bpf.libbpf import Libbpf
 from enforcer.edges.bpf.source import Source, probes_directory
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import HostError
 from enforcer.runtime.canary import Canary
 from enforcer.runtime.probes import Probes
 
-READY = "ip link set lo up && ip -6 route add 2001:db8::/32 dev lo && exec"
+NETS = ("2001:db8::/32", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15")
+"""For documentation and benchmarks (RFC 3849, RFC 5737, RFC 2544): in a child's network namespace all of them are its own."""
+
+READY = "; ".join(("ip link set lo up", *(f"ip route add local {net} dev lo" for net in NETS), "exec"))
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,12 @@ class Scratch:
     probes: Probes
     facts: Facts
     ids: Ids
+    pins: Path
+
+    def program(self, function: str) -> int:
+        """A descriptor of one of the probes' programs; the caller closes it. Raises ``EdgeError`` if it is not loaded."""
+        [build] = (path for path in self.pins.iterdir() if (path / "programs").is_dir())
+        return Libbpf().open(build / "programs" / function)
 
     def procs(self, name: str) -> Path:
         """Who writes its pid here is in the container ``name``."""
@@ -42,7 +52,7 @@ class Scratch:
     @contextmanager
     def child(self, name: str, program: str) -> Iterator[subprocess.Popen[str]]:
         """A Python process that is to write itself into a container (its first argument says where), in a network namespace
-        of its own, where all of 2001:db8::/32 goes to loopback."""
+        of its own with nothing but loopback, where all of ``NETS`` are its own addresses. It is in no container until then."""
         words = (sys.executable, "-I", "-S", "-c", program, str(self.procs(name)))
         command = ["unshare", "--net", "sh", "-c", f'{READY} "$@"', "sh", *words]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as made:  # noqa: S603 -- fixed words
@@ -57,6 +67,8 @@ def scratch(
     policy: Policy,
     *,
     containers: Iterable[str] = (),
+    networks: Iterable[Network] = (),
+    attachments: Mapping[str, tuple[Attachment, ...]] | None = None,
     free: Iterable[str] = (),
     objects: Mapping[ObjectId, DataObject] | None = None,
     records_per_second: int = 0,
@@ -69,19 +81,22 @@ def scratch(
         for part in ("", *(f"/{c}" for c in (*containers, *free))):
             numbers[part[1:]] = cgroups.ensure(f"/{name}{part}")
             ending.callback(cgroups.remove, f"/{name}{part}")
-        made = [Container(secrets.token_hex(32), c, pid=1, cgroup=numbers[c]) for c in containers]
-        facts = Facts({c.id: c for c in made}, objects=dict(objects or {}))
+        there = attachments or {}
+        made = [
+            Container(secrets.token_hex(32), c, attachments=there.get(c, ()), pid=1, cgroup=numbers[c])
+            for c in containers
+        ]
+        facts = Facts({c.id: c for c in made}, {n.name: n for n in networks}, dict(objects or {}))
         canary = Canary(cgroups, f"/{name}", directory, name="canary")
-        probes = Probes(
-            Path("/sys/fs/bpf") / name, Source.of(probes_directory()), instance=1, records_per_second=records_per_second
-        )
+        pins = Path("/sys/fs/bpf") / name
+        probes = Probes(pins, Source.of(probes_directory()), instance=1, records_per_second=records_per_second)
         ending.callback(probes.unload)
         ids = allocate(Ids(), policy, facts)
         image = compile_image(policy, facts, ids, 1, canary=canary.inode())
         for op in plan(None, image):
             probes.maps.apply(op)
         probes.attach(cgroups, [f"/{name}"], canary.run)
-        yield Scratch(cgroups, f"/{name}", probes, facts, ids)
+        yield Scratch(cgroups, f"/{name}", probes, facts, ids, pins)
 
 
 def mechanism() -> str:
