@@ -81,11 +81,11 @@ def table() -> Table:
             ),
             "sendmsg of an allowed flow": (
                 *("enf_sendmsg4", CGROUP_SOCK_ADDR, SENDMSG4),
-                lambda: few("datagram", inside, SENDS),
+                lambda: few("datagram", inside[:1], SENDS),
             ),
             "egress packet of an allowed flow, UDP": (
                 *("enf_egress", CGROUP_SKB, EGRESS),
-                lambda: few("datagram", inside, SENDS),
+                lambda: few("datagram", inside[:1], SENDS),
             ),
             "egress packet of an allowed flow, TCP": (
                 *("enf_egress", CGROUP_SKB, EGRESS),

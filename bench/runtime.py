@@ -28,7 +28,7 @@ class Runs(NamedTuple):
     """Of a program since it was loaded."""
 
     nanoseconds: int
-    count: int
+    runs: int
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def timed(
         load()
         for name, fd in programs.items():
             after = runs(fd)
-            count = after.count - before[name].count
+            count = after.runs - before[name].runs
             if not count:
                 raise HostError(f"{name} has not run under its load: something else answers in its place")
             found[name].append((after.nanoseconds - before[name].nanoseconds) / count)

@@ -63,7 +63,7 @@ class Scratch:
 
 
 @contextmanager
-def scratch(
+def scratch(  # noqa: PLR0913 -- each is a part of the world
     policy: Policy,
     *,
     containers: Iterable[str] = (),

@@ -15,6 +15,7 @@
 #include "reach.c"
 #include "name.c"
 #include "flow.h"
+#include "recent.h"
 #include "net.c"
 #include "socket.c"
 #include "owner.h"

@@ -173,15 +173,11 @@ static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const
 	return enf_answer_known(by_task, s, now, n, f, enf_state_of(&key, now, n));
 }
 
-/* The answer to every call that connects or sends: 1 lets it go on, 0 fails it with EPERM. */
-static __always_inline int enf_answer_net(const struct enf_flow *f)
+/* The answer to a call that connects or sends, by a subject: 1 lets it go on, 0 fails it with EPERM. */
+static __always_inline int enf_judge_net(const struct enf_subject *s, struct enf_now now, const struct enf_flow *f)
 {
-	struct enf_subject *s = enf_current_subject();
-	struct enf_now now = enf_now();
 	struct enf_net_subject n;
 
-	if (!s)
-		return 1;
 	n = enf_stands(now.generation, s->id);
 	if (enf_minds_names(n) && f->protocol != ENF_UDP && enf_to_resolver(&f->to))  /* over TCP no query can be told from another */
 		return enf_refuse_name(1, s->id, now.generation, n, 0, 0, f->protocol) != ENF_DENIED;
@@ -193,15 +189,35 @@ static __always_inline int enf_answer_net(const struct enf_flow *f)
 	return 1;
 }
 
+/* The answer to every call that connects or sends. What its cgroup may do on this flow under this epoch it is not asked again. */
+static __always_inline int enf_answer_net(struct bpf_sock_addr *ctx, struct enf_flow *f)
+{
+	struct enf_now now = enf_now();
+	struct enf_recent *r = enf_recent_of(ctx->sk);
+	struct enf_subject *s;
+	bool same = r && enf_same_flow(r, f);
+
+	if (same && r->by_task == enf_by_this_task(now))
+		return 1;
+	s = enf_current_subject();
+	if (!s)
+		return 1;
+	f->socket = bpf_get_socket_cookie(ctx);
+	if (!enf_judge_net(s, now, f))
+		return 0;
+	if (same && !enf_round())    /* what no rule governs is noted each time */
+		*(volatile u64 *)&r->by_task = enf_by_this_task(now);
+	return 1;
+}
+
 static __always_inline int enf_to_v4(struct bpf_sock_addr *ctx, u8 hook)
 {
 	struct enf_flow f = {.protocol = ctx->protocol, .port = bpf_ntohs(ctx->user_port), .hook = hook};
 	u32 *w = (u32 *)f.to.bytes;
 
-	f.socket = bpf_get_socket_cookie(ctx);
 	w[2] = bpf_htonl(0xffff);
 	w[3] = ctx->user_ip4;
-	return enf_answer_net(&f);
+	return enf_answer_net(ctx, &f);
 }
 
 static __always_inline int enf_to_v6(struct bpf_sock_addr *ctx, u8 hook)
@@ -209,12 +225,11 @@ static __always_inline int enf_to_v6(struct bpf_sock_addr *ctx, u8 hook)
 	struct enf_flow f = {.protocol = ctx->protocol, .port = bpf_ntohs(ctx->user_port), .hook = hook};
 	u32 *w = (u32 *)f.to.bytes;
 
-	f.socket = bpf_get_socket_cookie(ctx);
 	w[0] = ctx->user_ip6[0];
 	w[1] = ctx->user_ip6[1];
 	w[2] = ctx->user_ip6[2];
 	w[3] = ctx->user_ip6[3];
-	return enf_answer_net(&f);
+	return enf_answer_net(ctx, &f);
 }
 
 /*

@@ -1,10 +1,7 @@
 /* Packets themselves: what no connect or send was judged for, and who began a flow. */
 
 #define ENF_TCP_LISTEN 10
-#define ENF_SYN 0x02
-#define ENF_RST 0x04
 #define ENF_DISCOVERY 128        /* bytes of a packet of neighbour discovery, with options */
-#define ENF_ACK 0x10
 
 struct enf_packet {
 	struct enf_flow flow;
@@ -215,10 +212,14 @@ static __always_inline enum enf_verdict enf_answer_packet(struct __sk_buff *skb,
 	return enf_answer_known(0, s, now, n, &p->flow, state);
 }
 
-/* A packet leaves. 1 lets it go, 0 drops it; a task that sends just then gets EPERM. */
-int enf_egress(struct __sk_buff *skb)
+/* Is this the first packet of a connection, or none whose ports are known? Those are not kept: see recent.h. */
+static __always_inline bool enf_may_be_kept(const struct enf_packet *p)
 {
-	struct enf_now now = enf_now();
+	return p->next > 1 && (p->flow.protocol == ENF_UDP || (p->flow.protocol == ENF_TCP && !(p->flags & ENF_SYN)));
+}
+
+static __always_inline int enf_judge_egress(struct __sk_buff *skb, struct enf_now now)
+{
 	struct enf_packet p = {.flow.hook = ENF_HOOK_EGRESS};
 	struct enf_net_subject n = {};
 	struct enf_subject *s;
@@ -242,20 +243,33 @@ int enf_egress(struct __sk_buff *skb)
 		return 0;            /* a connection from before: its beginning was not seen, and no query can be told */
 	}
 	if (enf_loopback(&p.flow.to) && s->id != ENF_CANARY)
-		return 1;
+		goto keep;
 	if (n.regime != ENF_QUARANTINED && (enf_by_kernel(skb, n, &p) || enf_of_the_link(skb, now.generation, s->id, n, &p)))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	if (enf_answer_packet(skb, s, now, n, &p) != ENF_DENIED)
-		return 1;
-	enf_count_packet(n.home);
-	return 0;
+	if (enf_answer_packet(skb, s, now, n, &p) == ENF_DENIED) {
+		enf_count_packet(n.home);
+		return 0;
+	}
+keep:
+	if (enf_may_be_kept(&p))
+		enf_keep(skb, now, &p.flow);
+	return 1;
 }
 
-/* A packet comes. Whoever is written to may answer; of TCP the SYN tells. A quarantined subject hears nothing. */
-int enf_ingress(struct __sk_buff *skb)
+/* A packet leaves. 1 lets it go, 0 drops it; a task that sends just then gets EPERM. */
+int enf_egress(struct __sk_buff *skb)
 {
 	struct enf_now now = enf_now();
+	struct enf_recent *r = enf_recent_of(skb->sk);
+
+	if (r && r->by_packet == now.epoch && enf_is_of(skb, true, r))
+		return 1;
+	return enf_judge_egress(skb, now);
+}
+
+static __always_inline int enf_judge_ingress(struct __sk_buff *skb, struct enf_now now)
+{
 	struct enf_packet p = {};
 	struct enf_net_subject n = {};
 	struct enf_flow_key key, own;
@@ -283,4 +297,15 @@ int enf_ingress(struct __sk_buff *skb)
 	if (holder != s->id)         /* what it sends to itself is free: it must not push out what others have begun */
 		enf_note_inbound(&key, now, holder);
 	return 1;
+}
+
+/* A packet comes. Whoever is written to may answer; of TCP the SYN tells. A quarantined subject hears nothing. */
+int enf_ingress(struct __sk_buff *skb)
+{
+	struct enf_now now = enf_now();
+	struct enf_recent *r = enf_recent_of(skb->sk);
+
+	if (r && r->by_packet == now.epoch && enf_is_of(skb, false, r))
+		return 1;
+	return enf_judge_ingress(skb, now);
 }
