@@ -15,7 +15,10 @@ from bench.figure import Figure, Table
 from bench.scratch import mechanism
 from enforcer.errors import EnforcerError
 
-BENCHES = ("hooks", "publish", "connect", "storm", "adopt", "latency", "follow", "journal", "replay")
+BENCHES = (
+    *("hooks", "peers", "workloads", "denied", "sustained"),
+    *("publish", "connect", "storm", "adopt", "latency", "follow", "journal", "replay"),
+)
 """In this order; each is a module of this package."""
 
 

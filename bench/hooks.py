@@ -26,12 +26,14 @@ PEERS = 20
 CONNECTS, SENDS = 400, 2000
 
 CHILD = """
-import json, os, socket, sys
+import json, os, socket, struct, sys, threading
 def serve():
     made = socket.create_server(("0.0.0.0", 9), backlog=64)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     heard.bind(("0.0.0.0", 9))
+    away = socket.create_server(("0.0.0.0", 10), backlog=64)
+    threading.Thread(target=lambda: [away.accept()[0].close() for _ in iter(int, 1)], daemon=True).start()
     print(json.dumps("ready"), flush=True)
     while True:
         one, _ = made.accept()
@@ -45,10 +47,10 @@ datagrams, streams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), {}
 for line in sys.stdin:
     what, names, n = json.loads(line)
     if what == "connect":
-        made = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(n)]
-        for i, one in enumerate(made):
-            one.connect((names[i % len(names)], 9))
-        for one in made:
+        for i in range(n):
+            one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.connect((names[i % len(names)], 10))
             one.close()
     elif what == "datagram":
         for i in range(n):

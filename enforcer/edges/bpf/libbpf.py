@@ -85,7 +85,7 @@ class MapShape(NamedTuple):
         return self._replace(kind=_SK_STORAGE, entries=0, flags=_NO_PREALLOC)
 
     def types(self) -> bytes:
-        """What the kernel wants to know of such a key and value: a number, and so many of them. Source: Documentation/bpf/btf.rst."""
+        """What the kernel wants to know of such a key and value: a number, and so many. Source: Documentation/bpf/btf.rst."""
         number = struct.pack("=IIII", 1, _BTF_INT << 24, self.key_size, 1 << 24 | self.key_size * 8)
         value = struct.pack("=IIIIII", 0, _BTF_ARRAY << 24, 0, 1, 1, self.value_size // self.key_size)
         words = b"\0int\0"
