@@ -19,6 +19,7 @@
 #include "net.c"
 #include "socket.c"
 #include "owner.h"
+#include "headers.h"
 #include "packet.c"
 #include "syscall.c"
 #include "opened.c"
