@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -76,6 +76,20 @@ Make = Callable[[Path], AbstractContextManager[Arm]]
 """Brings an arm up for a directory."""
 
 
+def usable(makes: Mapping[str, Make], directory: Path) -> tuple[dict[str, Make], list[str]]:
+    """Those that come up here, tried once, and a line for each of the others. Without the first two there is no comparison."""
+    found, missing = {}, []
+    for number, (name, make) in enumerate(makes.items()):
+        try:
+            with make(directory):
+                found[name] = make
+        except HostError as e:
+            if number < 2:
+                raise
+            missing.append(f"{name} is left out: {e}")
+    return found, missing
+
+
 @contextmanager
 def none(directory: Path) -> Iterator[Arm]:
     """A cgroup like any other, and nobody looks."""
@@ -111,8 +125,8 @@ def bpftrace(directory: Path) -> AbstractContextManager[Arm]:
 
 
 def fatrace(directory: Path) -> AbstractContextManager[Arm]:
-    """Fanotify: opens only."""
-    return _watched(directory, ("fatrace", "-f", "O"))
+    """Fanotify on the directory's filesystem: opens only."""
+    return _watched(directory, ("fatrace", "-c", "-f", "O"))
 
 
 @contextmanager
@@ -122,21 +136,23 @@ def _watched(directory: Path, command: Sequence[str]) -> Iterator[Arm]:
         arm = ending.enter_context(none(directory))
         said = Path(ending.enter_context(tempfile.TemporaryDirectory())) / "said"
         with said.open("wb") as output:
-            child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 -- fixed words
+            child = subprocess.Popen(command, cwd=directory, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 -- fixed words
         ending.callback(child.wait)
         ending.callback(child.terminate)
-        await_report(directory, said, child)
+        await_report(command[0], directory, said, child)
         yield arm
 
 
-def await_report(directory: Path, log: Path, child: subprocess.Popen[bytes]) -> None:
+def await_report(program: str, directory: Path, log: Path, child: subprocess.Popen[bytes]) -> None:
     """Return once the opening of a marker in the directory is in the log. Raises ``HostError``."""
     marker = directory / f"marker-{secrets.token_hex(4)}"
     end = time.monotonic() + PATIENCE_S
     try:
         while marker.name not in log.read_text(errors="replace"):
             if child.poll() is not None or time.monotonic() > end:
-                raise HostError(f"{child.args!s:.40} reports no opens here: {log.read_text(errors='replace')[-200:]}")
+                raise HostError(
+                    f"{program} reports no opens here: {' '.join(log.read_text(errors='replace')[-200:].split())}"
+                )
             marker.write_bytes(b"")
             time.sleep(0.05)
     finally:

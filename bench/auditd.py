@@ -16,9 +16,22 @@ from pathlib import Path
 from bench.arms import Arm, await_report, need, none
 from enforcer.errors import HostError
 
-CONFIGURATION = (
-    "local_events = yes\nwrite_logs = yes\nlog_file = {}\nlog_format = RAW\nflush = INCREMENTAL_ASYNC\nfreq = 50\n"
-)
+CONFIGURATION = """
+local_events = yes
+write_logs = yes
+log_file = {}
+log_format = RAW
+flush = INCREMENTAL_ASYNC
+freq = 50
+max_log_file_action = IGNORE
+space_left = 75
+space_left_action = IGNORE
+admin_space_left = 50
+admin_space_left_action = IGNORE
+disk_full_action = IGNORE
+disk_error_action = IGNORE
+"""
+"""Debian's, but for the place of the log and for what is done about a full disk."""
 
 
 def accepted() -> bool:
@@ -38,8 +51,9 @@ def auditd(directory: Path) -> Iterator[Arm]:
         (place / "plugins.d").mkdir()
         log = place / "audit.log"
         (place / "auditd.conf").write_text(CONFIGURATION.format(log))
-        log.touch()
-        child = subprocess.Popen(["auditd", "-n", "-c", place], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603, S607
+        log.touch(mode=0o600)
+        words = ["auditd", "-n", "-c", str(place)]
+        child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 -- fixed words
         ending.callback(child.wait)
         ending.callback(child.terminate)
         ending.callback(_auditctl, "-e", "0")
@@ -48,7 +62,7 @@ def auditd(directory: Path) -> Iterator[Arm]:
         _auditctl("-w", *watch)
         ending.callback(_auditctl, "-W", *watch)
         _auditctl("-e", "1")
-        await_report(directory, log, child)
+        await_report("auditd", directory, log, child)
         yield arm
 
 

@@ -46,10 +46,13 @@ def table() -> Table:
     with arms.directory() as place, arms.compiled_load() as load:
         for n in range(FILES):
             (place / str(n)).write_bytes(b"x")
-        found = [_measured(FIRST, place, load)]
-        notes = list(LEFT_OUT)
+        makes, notes = arms.usable(FIRST, place)
+        found = [_measured(makes, place, load)]
+        notes += LEFT_OUT
         if accepted():
-            found.append(_measured(SECOND, place, load))
+            makes, missing = arms.usable(SECOND, place)
+            found.append(_measured(makes, place, load))
+            notes += missing
         else:
             notes.append("auditd is left out: it cannot be undone without a boot; BENCH_AUDIT=1 makes it one of these")
     return Table(

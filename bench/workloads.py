@@ -61,7 +61,8 @@ def table() -> Table:
         arms.need(program)
     with arms.directory() as place:
         _lay(place)
-        times = _measured(place)
+        makes, notes = arms.usable(FIRST, place)
+        times = _measured(makes, place)
     figures = [_figure(what, {arm: times[arm][what] for arm in times}) for what in LOADS]
     rows = []
     for what, (_, scale) in LOADS.items():
@@ -69,7 +70,7 @@ def table() -> Table:
         beyond = (f"{100 * (m / medians['none'] - 1):+.1f} %" for arm, m in medians.items() if arm != "none")
         rows.append((what, f"{medians['none'] * scale:.4g}", *beyond))
     heads = ("processor time", "no agent, ms (nginx: us a request)", *(arm for arm in times if arm != "none"))
-    return Table(heads, rows, figures)
+    return Table(heads, rows, figures, notes)
 
 
 def _sqlite(here: Arm) -> float:
@@ -100,11 +101,11 @@ LOADS: Mapping[str, tuple[Callable[[Arm], float], float]] = {
 """What runs, and how its seconds are shown."""
 
 
-def _measured(place: Path) -> dict[str, dict[str, list[float]]]:
+def _measured(makes: Mapping[str, arms.Make], place: Path) -> dict[str, dict[str, list[float]]]:
     """By arm, by load: seconds, batch by batch. The first round is thrown away."""
-    times: dict[str, dict[str, list[float]]] = {arm: {what: [] for what in LOADS} for arm in FIRST}
+    times: dict[str, dict[str, list[float]]] = {arm: {what: [] for what in LOADS} for arm in makes}
     for number in range(-1, BATCHES):
-        for arm, make in FIRST.items():
+        for arm, make in makes.items():
             with make(place) as here:
                 for what, (load, _) in LOADS.items():
                     seconds = load(here)
