@@ -93,7 +93,7 @@ def usable(makes: Mapping[str, Make], directory: Path) -> tuple[dict[str, Make],
 @contextmanager
 def none(directory: Path) -> Iterator[Arm]:
     """A cgroup like any other, and nobody looks."""
-    cgroups, path = Cgroups(), f"/enforcer-bench-{os.getpid()}-{secrets.token_hex(2)}"
+    cgroups, path = Cgroups(), f"/enforcer-arm-{os.getpid()}-{secrets.token_hex(2)}"
     cgroups.ensure(path)
     try:
         yield Arm(cgroups.root / path.lstrip("/") / "cgroup.procs", directory)

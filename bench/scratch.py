@@ -74,7 +74,7 @@ def scratch(  # noqa: PLR0913 -- each is a part of the world
     records_per_second: int = 0,
 ) -> Iterator[Scratch]:
     """The probes, attached and proved. ``free`` are cgroups of no container. Raises ``HostError`` where no probe loads."""
-    cgroups, name = Cgroups(), f"enforcer-bench-{os.getpid()}-{secrets.token_hex(2)}"
+    cgroups, name = Cgroups(), f"enforcer-scratch-{os.getpid()}-{secrets.token_hex(2)}"
     with ExitStack() as ending:
         directory = Path(ending.enter_context(tempfile.TemporaryDirectory()))
         numbers = {}

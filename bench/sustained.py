@@ -20,7 +20,7 @@ from bench.scratch import Scratch, scratch
 from enforcer.core.model import Mode, NetRule, Policy, Selector
 from enforcer.edges.chained import verify
 from enforcer.edges.journal import Journal
-from enforcer.errors import AbiError
+from enforcer.errors import AbiError, EdgeError
 from enforcer.runtime.pipeline import Pipeline
 from enforcer.runtime.reconcile import Reconcile
 from enforcer.runtime.records import Records
@@ -28,9 +28,10 @@ from enforcer.runtime.state import StateFile
 from enforcer.settings import Limits
 from enforcer.sinks.journal import JournalSink
 
-SUBJECTS, BATCH, BATCHES = 4, 700, 120
-"""Of four subjects that wait at once each may have 1,618 records in the ring: two batches fit."""
+SUBJECTS, BATCH, BATCHES = 16, 300, 80
+"""Of sixteen subjects each may have 647 records in the ring that nobody has read: two batches fit."""
 
+PATIENCE_S = 30
 PLACE = Path(__file__).parents[1] / ".cache"
 """On the disk of the checkout: /tmp may be memory."""
 
@@ -81,8 +82,7 @@ def _rates(hogs: list[subprocess.Popen[str]], pipeline: Pipeline) -> list[float]
     start = time.perf_counter()
     for number in range(BATCHES):
         _ask(hogs)
-        while done < number * events:
-            done += pipeline.drain()
+        done += _drained(pipeline, number * events - done)
         _made(hogs)
         now = time.perf_counter()
         rates.append(events / (now - start))
@@ -90,6 +90,16 @@ def _rates(hogs: list[subprocess.Popen[str]], pipeline: Pipeline) -> list[float]
     while pipeline.drain():
         pass
     return rates[1:]
+
+
+def _drained(pipeline: Pipeline, wanted: int) -> int:
+    """How many have been read, once it is as many as are wanted. Raises ``EdgeError`` if they do not come."""
+    done, end = 0, time.monotonic() + PATIENCE_S
+    while done < wanted:
+        done += pipeline.drain()
+        if time.monotonic() > end:
+            raise EdgeError(f"{wanted - done} records have not come within {PATIENCE_S} s")
+    return done
 
 
 def _ask(hogs: list[subprocess.Popen[str]]) -> None:

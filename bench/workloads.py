@@ -22,7 +22,6 @@ FIRST: Mapping[str, arms.Make] = {
     "none": arms.none,
     "enforcer": arms.enforcer,
     "bpftrace": arms.bpftrace,
-    "fatrace": arms.fatrace,
 }
 DIRECTORIES, FILES = 60, 40
 """Of the tree: 2,400 files of 1 to 8 KiB, three levels deep."""
