@@ -17,6 +17,7 @@ class Figure:
 
     ``peers``: what would be used instead, by name → its figure over ours, measured in the same run on the same work. ``note``
     says what a reader must know to believe the number: the kernel if it is another than ours, or what was measured in its place.
+    ``told`` is False for a difference that the machine was too busy to tell: then nothing is met or missed.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Figure:
     more_is_better: bool = False
     peers: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    told: bool = True
 
     @classmethod
     def of(cls, name: str, unit: str, values: Sequence[float], **other: object) -> Figure:
@@ -36,8 +38,8 @@ class Figure:
         return cls(name, unit, best(values), statistics.median(values), **other)  # type: ignore[arg-type]
 
     def met(self, target: float | None) -> bool | None:
-        """Whether the median keeps to a target; None without one."""
-        if target is None:
+        """Whether the median keeps to a target; None without one, or if nothing can be told."""
+        if target is None or not self.told:
             return None
         return self.median >= target if self.more_is_better else self.median <= target
 
@@ -53,6 +55,7 @@ class Figure:
             "met": {"must": self.met(self.must), "aim": self.met(self.aim)},
             "peers": dict(self.peers),
             "note": self.note,
+            "told": self.told,
         }
 
 

@@ -107,5 +107,7 @@ def _figures(found: list[Times]) -> list[Figure]:
         must, aim = (60, 40) if unrelated else (None, None)
         name = "tracepoint, per unrelated system call" if unrelated else f"{what}, governed, beyond nobody"
         note = f"{ours.said('ns')}; of {statistics.median(found[0]['none'][what]):.0f} ns"
-        figures.append(Figure(name, "ns", ours.minimum, ours.median, must, aim, peers=ratios, note=note))
+        figures.append(
+            Figure(name, "ns", ours.minimum, ours.median, must, aim, peers=ratios, note=note, told=ours.told)
+        )
     return figures

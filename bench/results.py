@@ -110,5 +110,5 @@ def shown(number: float | None) -> str:
 def _met(figure: Figure) -> str:
     must, aim = figure.met(figure.must), figure.met(figure.aim)
     if must is None and aim is None:
-        return ""
+        return "" if figure.told else "?"
     return "no" if must is False else "aim" if aim else "must"

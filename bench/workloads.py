@@ -120,9 +120,8 @@ def _figure(what: str, times: Mapping[str, list[float]]) -> Figure:
     peers = {arm: statistics.median(t) / ours for arm, t in times.items() if arm not in ("none", "enforcer")}
     note = f"{found.said('%', 100 / base)}; the others' ratios are of the work's whole time"
     name = f"{what}, governed against no agent"
-    return Figure(
-        name, "%", 100 * found.minimum / min(times["none"]), 100 * found.median / base, 2, 0.5, peers=peers, note=note
-    )
+    least, median = 100 * found.minimum / min(times["none"]), 100 * found.median / base
+    return Figure(name, "%", least, median, 2, 0.5, peers=peers, note=note, told=found.told)
 
 
 def _lay(place: Path) -> None:

@@ -19,6 +19,8 @@ def test_a_target_is_held_against_the_median():
     assert (cost.minimum, cost.median, cost.met(cost.must), cost.met(None)) == (90, 160, False, None)
     rate = Figure.of("rate", "events/s", [90, 160, 170], must=150, aim=165, more_is_better=True)
     assert (rate.minimum, rate.met(rate.must), rate.met(rate.aim)) == (170, True, False)
+    busy = Figure.of("difference", "ns", [-3, 1, 9], must=2, told=False)
+    assert busy.met(busy.must) is None
 
 
 def test_what_takes_turns_takes_turns():
