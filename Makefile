@@ -21,6 +21,10 @@ APT += vagrant systemd
 # Docker's own packages (docker-ce) conflict with Debian's: an engine that is there, of whatever make, is left alone.
 APT += $(if $(shell command -v dockerd),,docker.io)
 
+# What `make bench` compares with and works on, and nothing else needs.
+BENCH_APT := auditd bpftrace fatrace
+BENCH_APT += nginx wrk
+
 INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(APT) 2>/dev/null | sed -n 's/^installed //p')
 MISSING = $(filter-out $(INSTALLED),$(APT))
 
@@ -41,12 +45,18 @@ packages:
 	echo "installing $$missing"; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	export RUNLEVEL=1; : 'where systemd does not run, init scripts start nothing in runlevel 1'; \
+	held=; for name in $(KEPT_DOWN); do \
+	  : 'what is to be measured with only must not begin to serve, or to watch, on the host'; \
+	  case " $$missing " in *" $$name "*) [ ! -d /run/systemd/system ] || held="$$held $$name.service";; esac; \
+	done; \
+	[ -z "$$held" ] || systemctl -q mask --runtime $$held; \
 	apt-get -qq update; \
 	apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $$missing >/dev/null; \
 	case " $$missing " in *" prometheus "*) \
 	  : 'the demo starts its own: no scraper of ours stays behind on a port of the host'; \
 	  if [ -d /run/systemd/system ]; then systemctl -q disable --now prometheus.service; fi;; \
-	esac
+	esac; \
+	[ -z "$$held" ] || { systemctl -q unmask --runtime $$held; systemctl -q disable $$held; }
 
 # bcc belongs to Debian's python, hence this interpreter and the system's packages. setuptools comes first and builds
 # without isolation, so that constraints.txt pins the build as well.
@@ -74,8 +84,9 @@ lint: install ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install ## measure, and print a table
-	$(BIN)/python -m bench
+bench: install ## measure, print tables, keep the figures in bench/results (BENCH="NAME ..." for some, BENCH_AUDIT=1: see README)
+	@$(MAKE) --no-print-directory packages APT="$(BENCH_APT)" KEPT_DOWN="nginx auditd"
+	$(BIN)/python -m bench $(BENCH)
 
 clean: ## remove everything that a target made in this tree
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

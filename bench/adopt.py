@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.figure import Table
 from deploy.demo.engine import Engine, private_engine
 from deploy.demo.images import build_images
 from deploy.demo.pins import BPFFS, mount_filesystems
@@ -42,6 +43,17 @@ class Starts:
     def medians(self) -> tuple[float, float]:
         """Adopting, cold."""
         return statistics.median(self.adopting), statistics.median(self.cold)
+
+
+def table() -> Table:
+    """From exec to "in force"; the last column is adopting over building anew."""
+    starts = measure()
+    kinds = zip(("adopting", "building anew"), (starts.adopting, starts.cold), starts.medians, strict=True)
+    rows = [
+        (what, *(f"{t * 1e3:.0f}" for t in (min(times), median, max(times))), f"{median / starts.medians[1]:.2f}")
+        for what, times, median in kinds
+    ]
+    return Table((f"start with {CONTAINERS} containers, {REPEATS} times", "least ms", "median", "most", "ratio"), rows)
 
 
 def measure(repeats: int = REPEATS) -> Starts:

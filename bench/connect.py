@@ -7,26 +7,15 @@ judged anew and no answer is remembered. Nothing is sent.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import statistics
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv6Network
-from pathlib import Path
 
-from enforcer.core.compile import compile as compile_image
-from enforcer.core.ids import Ids, allocate
-from enforcer.core.model import Container, Facts, Mode, NetRule, Policy, Selector, ToCidr
-from enforcer.core.plan import plan
-from enforcer.edges.bpf.source import Source, probes_directory
-from enforcer.edges.cgroup import Cgroups
-from enforcer.runtime.canary import Canary
-from enforcer.runtime.probes import Probes
+from bench.figure import Table
+from bench.scratch import Scratch, scratch
+from enforcer.core.model import Mode, NetRule, Policy, Selector, ToCidr
 
 BATCHES, CONNECTS = 31, 2000
 FEW, MANY = 10, 100_000
@@ -54,12 +43,19 @@ class Connects:
     many: float
 
 
+def table() -> Table:
+    """A connect that is judged anew each time, its own cost included; the last column is many over few."""
+    found = measure()
+    what = f"connect, {BATCHES} x {CONNECTS} in turns"
+    heads = (what, "nothing judged, ns", f"{FEW} prefixes", f"{MANY} prefixes", "ratio many to few")
+    shown = (f"{n * 1e9:.0f}" for n in (found.free, found.few, found.many))
+    return Table(heads, [("median", *shown, f"{found.many / found.few:.2f}")])
+
+
 def measure() -> Connects:
     """All three in turns, ``BATCHES`` times ``CONNECTS``. Raises ``HostError`` where no probe loads."""
-    with world() as (cgroups, parent), ExitStack() as ending:
-        children = {
-            name: ending.enter_context(child(cgroups, f"{parent}/{name}", CHILD)) for name in ("free", "few", "many")
-        }
+    with world() as made, ExitStack() as ending:
+        children = {name: ending.enter_context(made.child(name, CHILD)) for name in ("free", "few", "many")}
         times: dict[str, list[float]] = {name: [] for name in children}
         for batch in range(BATCHES):
             for name, process in children.items():
@@ -75,19 +71,6 @@ def _ask(child: subprocess.Popen[str], first: int) -> float:
     return float(child.stdout.readline())
 
 
-@contextmanager
-def child(cgroups: Cgroups, cgroup: str, program: str) -> Iterator[subprocess.Popen[str]]:
-    """A process in the cgroup and in a network namespace of its own, where all of 2001:db8::/32 goes to loopback."""
-    procs = str(cgroups.root / cgroup.lstrip("/") / "cgroup.procs")
-    ready = "ip link set lo up && ip -6 route add 2001:db8::/32 dev lo && exec"
-    command = ["unshare", "--net", "sh", "-c", f'{ready} "$@"', "sh", sys.executable, "-I", "-S", "-c", program, procs]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as made:  # noqa: S603 -- fixed words
-        try:
-            yield made
-        finally:
-            made.kill()
-
-
 def _policy() -> Policy:
     """Two containers; the last prefix of each covers all that is connected to, and is the shortest."""
     everything = IPv6Network("2001:db8::/96")
@@ -101,25 +84,7 @@ def _policy() -> Policy:
     )
 
 
-@contextmanager
-def world(records_per_second: int = 0) -> Iterator[tuple[Cgroups, str]]:
-    """The probes, attached to a scratch cgroup, with the policy in force for the cgroups below it."""
-    cgroups, name = Cgroups(), f"enforcer-bench-{os.getpid()}-{secrets.token_hex(2)}"
-    with ExitStack() as ending:
-        directory = Path(ending.enter_context(tempfile.TemporaryDirectory()))
-        found = []
-        for part in ("", "/few", "/many", "/free"):
-            found.append((part, cgroups.ensure(f"/{name}{part}")))
-            ending.callback(cgroups.remove, f"/{name}{part}")
-        containers = [Container(secrets.token_hex(32), part[1:], pid=1, cgroup=n) for part, n in found[1:3]]
-        facts, policy = Facts({c.id: c for c in containers}), _policy()
-        canary = Canary(cgroups, f"/{name}", directory, name="canary")
-        probes = Probes(
-            Path("/sys/fs/bpf") / name, Source.of(probes_directory()), instance=1, records_per_second=records_per_second
-        )
-        ending.callback(probes.unload)
-        image = compile_image(policy, facts, allocate(Ids(), policy, facts), 1, canary=canary.inode())
-        for op in plan(None, image):
-            probes.maps.apply(op)
-        probes.attach(cgroups, [f"/{name}"], canary.run)
-        yield cgroups, f"/{name}"
+def world(records_per_second: int = 0) -> AbstractContextManager[Scratch]:
+    """The containers ``few`` and ``many``, and the cgroup ``free`` that nobody governs."""
+    rules = _policy()
+    return scratch(rules, containers=rules.containers, free=("free",), records_per_second=records_per_second)

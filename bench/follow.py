@@ -20,6 +20,7 @@ from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 
 from bench.adopt import containers, end, started, unload
+from bench.figure import Table
 from deploy.demo.engine import Engine, private_engine
 from deploy.demo.images import build_images
 from deploy.demo.pins import BPFFS, mount_filesystems
@@ -76,6 +77,12 @@ class Watched:
                 raise EdgeError(f"the rows have not followed Docker after {PATIENCE_S} s")
             time.sleep(0.0005)
         return time.perf_counter() - begin
+
+
+def table() -> Table:
+    """From the return of a call to the engine to the kernel's rows."""
+    rows = [(what, *(f"{t * 1e3:.0f}" for t in times)) for what, *times in measure().rows()]
+    return Table((f"rows follow Docker, {REPEATS} times", "least ms", "median", "most"), rows)
 
 
 def measure(repeats: int = REPEATS) -> Times:

@@ -8,6 +8,7 @@ nothing happens is measured beside, for several lengths of their waits.
 from __future__ import annotations
 
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from bench.adopt import containers, end, started, unload
+from bench.figure import Table
 from deploy.demo.engine import Engine, private_engine
 from deploy.demo.images import build_images
 from deploy.demo.pins import BPFFS, mount_filesystems
@@ -80,6 +82,21 @@ class _Reader:
     def delays(self, since: int) -> tuple[float, ...]:
         """Seconds from each violation that was made since then to when it was read."""
         return tuple((now - made) / 1e9 for made, now in self.came if made >= since)
+
+
+def table() -> Table:
+    """From a violation to where it is read, beside what waiting less would cost; the last columns are of one processor."""
+    rows = [
+        (
+            f"{d.drain * 1e3:.0f}",
+            f"{d.look * 1e3:.0f}",
+            *(f"{f(times) * 1e3:.0f}" for times in (d.journal, d.follow) for f in (min, statistics.median, max)),
+            *(f"{share * 1e2:.1f} %" for share in (d.agent, d.follower)),
+        )
+        for d in measure()
+    ]
+    first = f"{REPEATS} violations: ring every, ms"
+    return Table((first, "journal every", *HEADS, "agent idle", "log -f idle"), rows)
 
 
 def measure(repeats: int = REPEATS) -> Iterator[Delays]:

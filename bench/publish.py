@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import world
+from bench.figure import Table
 from enforcer.core.compile import compile as compile_image
 from enforcer.core.ids import Ids, allocate
 from enforcer.core.image import Image
@@ -25,6 +26,8 @@ from enforcer.edges.policyfile import read
 
 POLICY = Path(__file__).parents[1] / "policies" / "mcp.yaml"
 REPEATS = 5
+SIZES = (20, 1000)
+"""The guide's topology, and a large host."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,19 @@ class Measured:
     what: str
     count: int
     seconds: float
+
+
+def table() -> Table:
+    """At both sizes; the last column is how many times longer the large one takes."""
+    small, large = (measure(agents) for agents in SIZES)
+    rows = [
+        (
+            *(a.what, str(a.count or ""), f"{a.seconds * 1e3:.2f}", str(b.count or ""), f"{b.seconds * 1e3:.2f}"),
+            f"{b.seconds / a.seconds:.1f}",
+        )
+        for a, b in zip(small, large, strict=True)
+    ]
+    return Table(("what", f"{SIZES[0]} agents", "ms", f"{SIZES[1]} agents", "ms", "time ratio"), rows)
 
 
 def measure(agents: int) -> list[Measured]:

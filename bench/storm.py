@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.connect import child, world
+from bench.connect import world
+from bench.figure import Table
 from enforcer import abi
 from enforcer.core.model import Container, DataObject, Facts, Hook, Inode, Kind, Mechanism, Mode, ObjectId, Policy
 from enforcer.edges.bpf.record import record_of
@@ -62,13 +63,26 @@ class Storms:
     """Events a second that one core makes of records."""
 
 
+def table() -> Table:
+    """What a lawful container does a second beside another; the last column is over the one before it."""
+    found = measure()
+    heads = ("connects a second", "alone", "beside one that nobody judges", "beside one that is refused", "ratio")
+    rows = [
+        (
+            *("a lawful container", f"{found.alone:.0f}", f"{found.beside_free:.0f}", f"{found.beside_hog:.0f}"),
+            f"{found.beside_hog / found.beside_free:.2f}",
+        ),
+        ("the other one", "", f"{found.free:.0f}", f"{found.hog:.0f}", f"{found.hog / found.free:.2f}"),
+    ]
+    budgets = f"the whole budget of {found.records / PER_SECOND:.0f} containers"
+    return Table(heads, rows, notes=[f"records made events: {found.records:.0f} a second, {budgets}"])
+
+
 def measure() -> Storms:
     """All in turns. Raises ``HostError`` where no probe loads."""
     rates: dict[str, list[float]] = {name: [] for name in ("alone", "beside_free", "beside_hog", "free", "hog")}
-    with world(PER_SECOND) as (cgroups, parent), ExitStack() as ending:
-        lawful, free, hog = (
-            ending.enter_context(child(cgroups, f"{parent}/{n}", STORM)) for n in ("few", "free", "many")
-        )
+    with world(PER_SECOND) as made, ExitStack() as ending:
+        lawful, free, hog = (ending.enter_context(made.child(n, STORM)) for n in ("few", "free", "many"))
         for _ in range(ROUNDS):
             rates["alone"].append(_run((lawful, GRANTED))[0])
             both = _run((lawful, GRANTED), (free, REFUSED))

@@ -10,6 +10,12 @@
 #define ENF_SCTP 132
 #define ENF_UDPLITE 136
 
+#define ENF_SYN 0x02
+#define ENF_RST 0x04
+#define ENF_ACK 0x10
+
+#define ENF_SOCK_RAW 3
+
 static __always_inline bool enf_v4(const struct enf_address *a)
 {
 	const u32 *w = (const u32 *)a->bytes;

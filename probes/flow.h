@@ -8,6 +8,7 @@ struct enf_flow {                /* what a task tries: a socket and another side
 	u16 port;                /* host order */
 	u8 protocol;
 	u8 hook;
+	bool fresh;              /* the socket has done nothing before: there is nothing to look up */
 };
 
 static __always_inline struct enf_flow_key enf_key_of(const struct enf_flow *f)

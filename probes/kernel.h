@@ -75,7 +75,9 @@ struct task_struct {
 	};
 };
 
-struct sock_common { union { ENF_FIELD(sock_common, unsigned short, skc_family); }; };
+struct sock_common {
+	union { ENF_FIELD(sock_common, unsigned short, skc_family); ENF_FIELD(sock_common, u64, skc_cookie); };
+};
 struct sock { union { ENF_FIELD(sock, struct sock_common, __sk_common); }; };
 struct unix_sock { union { ENF_FIELD(unix_sock, struct path, path); ENF_FIELD(unix_sock, struct sock *, peer); }; };
 struct socket { union { ENF_FIELD(socket, struct sock *, sk); }; };

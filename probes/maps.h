@@ -4,6 +4,15 @@
 
 #define ENF_MAPPED (1 << 10)     /* BPF_F_MMAPABLE */
 
+struct enf_recent {              /* map `recent`: a socket's first flow; the kernel's alone */
+	struct enf_address to;
+	u64 by_packet;           /* the epoch under which its packets are let go */
+	u16 port;
+	u8 protocol;
+	u8 pad[5];
+	u64 by_task;             /* epoch << 32 | cgroup: whose tasks may send on it without being asked again; 0: nobody's */
+};
+
 /* Sizes leave two generations of 10,000 subjects with ten rows each side by side. */
 BPF_TABLE("array", u32, struct enf_config, config, 1);
 BPF_TABLE("hash", u64, struct enf_subject, subjects, 32768);
@@ -30,6 +39,7 @@ BPF_F_TABLE("hash", struct enf_name_key, u32, names, 131072, BPF_F_NO_PREALLOC);
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, flows, 131072);
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_flow_value, refusals, 16384);
 BPF_TABLE("lru_hash", struct enf_flow_key, struct enf_inbound, inbound, 131072);
+BPF_TABLE("hash", u32, struct enf_recent, recent, 1);    /* with each socket (see recent.h): the loader makes it a storage of sockets */
 BPF_TABLE("lru_hash", u64, struct enf_flow_value, cut, 16384);         /* raw sockets from before they were forbidden; the agent's word */
 BPF_TABLE("percpu_hash", u32, u64, packets, 8192);   /* by network id, written by the kernel: packets that were stopped at egress */
 BPF_TABLE("lru_hash", u32, u32, strays, 1024);       /* tasks born outside their parent's container, to be killed at once */

@@ -24,10 +24,10 @@ static __always_inline bool enf_flow_granted(u32 generation, u32 subject, u32 pr
 	struct enf_cidr_key key = {.prefixlen = 192, .generation = generation, .profile = profile, .address = f->to};
 	struct enf_ports *ports;
 
+	if (e && e->subject != ENF_HOST && enf_granted_to(generation, profile, ENF_TO_NETWORK, e->network, f))
+		return true;
 	if (e && (e->subject != ENF_HOST || enf_member(generation, subject, e->network)) &&
 	    enf_granted_to(generation, profile, ENF_TO_SUBJECT, e->subject, f))
-		return true;
-	if (e && e->subject != ENF_HOST && enf_granted_to(generation, profile, ENF_TO_NETWORK, e->network, f))
 		return true;
 	ports = cidrs.lookup(&key);
 	return ports && enf_ports_allow(ports, f->protocol, f->port);
@@ -154,7 +154,7 @@ static __always_inline enum enf_verdict enf_answer_known(const int by_task, cons
 		return ENF_DENIED;
 	if (state && n.regime != ENF_QUARANTINED)
 		return ENF_ALLOWED;
-	before = enf_known_refused(&key, 0);
+	before = f->fresh ? 0 : enf_known_refused(&key, 0);
 	verdict = enf_judge_flow(by_task, s, now.generation, n, f,
 				 before == ENF_FLOW_DENIED ? ENF_DENIED : before == ENF_FLOW_OBSERVED ? ENF_OBSERVED : 0);
 	state = verdict == ENF_DENIED ? ENF_FLOW_DENIED : verdict == ENF_OBSERVED ? ENF_FLOW_OBSERVED : ENF_FLOW_ALLOWED;
@@ -170,18 +170,14 @@ static __always_inline enum enf_verdict enf_answer_flow(const int by_task, const
 {
 	struct enf_flow_key key = enf_key_of(f);
 
-	return enf_answer_known(by_task, s, now, n, f, enf_state_of(&key, now, n));
+	return enf_answer_known(by_task, s, now, n, f, f->fresh ? 0 : enf_state_of(&key, now, n));
 }
 
-/* The answer to every call that connects or sends: 1 lets it go on, 0 fails it with EPERM. */
-static __always_inline int enf_answer_net(const struct enf_flow *f)
+/* The answer to a call that connects or sends, by a subject: 1 lets it go on, 0 fails it with EPERM. */
+static __always_inline int enf_judge_net(const struct enf_subject *s, struct enf_now now, const struct enf_flow *f)
 {
-	struct enf_subject *s = enf_current_subject();
-	struct enf_now now = enf_now();
 	struct enf_net_subject n;
 
-	if (!s)
-		return 1;
 	n = enf_stands(now.generation, s->id);
 	if (enf_minds_names(n) && f->protocol != ENF_UDP && enf_to_resolver(&f->to))  /* over TCP no query can be told from another */
 		return enf_refuse_name(1, s->id, now.generation, n, 0, 0, f->protocol) != ENF_DENIED;
@@ -193,15 +189,44 @@ static __always_inline int enf_answer_net(const struct enf_flow *f)
 	return 1;
 }
 
+/* A stream socket that has no cookie yet: nothing can be known under it. */
+static __always_inline bool enf_is_fresh(struct bpf_sock_addr *ctx)
+{
+	struct sock_common *socket = ctx->protocol == ENF_TCP && ctx->sk ? (void *)bpf_skc_to_tcp_sock(ctx->sk) : 0;
+
+	return socket && !ENF_GET(1, socket, skc_cookie);
+}
+
+/* The answer to every call that connects or sends. What its cgroup may do on this flow under this epoch it is not asked again. */
+static __always_inline int enf_answer_net(struct bpf_sock_addr *ctx, struct enf_flow *f)
+{
+	struct enf_now now = enf_now();
+	struct enf_recent *r = enf_recent_of(ctx->sk);
+	struct enf_subject *s;
+	bool same = r && enf_same_flow(r, f);
+
+	if (same && r->by_task == enf_by_this_task(now))
+		return 1;
+	s = enf_current_subject();
+	if (!s)
+		return 1;
+	f->fresh = enf_is_fresh(ctx);
+	f->socket = bpf_get_socket_cookie(ctx);
+	if (!enf_judge_net(s, now, f))
+		return 0;
+	if (same && !enf_round())    /* what no rule governs is noted each time */
+		*(volatile u64 *)&r->by_task = enf_by_this_task(now);
+	return 1;
+}
+
 static __always_inline int enf_to_v4(struct bpf_sock_addr *ctx, u8 hook)
 {
 	struct enf_flow f = {.protocol = ctx->protocol, .port = bpf_ntohs(ctx->user_port), .hook = hook};
 	u32 *w = (u32 *)f.to.bytes;
 
-	f.socket = bpf_get_socket_cookie(ctx);
 	w[2] = bpf_htonl(0xffff);
 	w[3] = ctx->user_ip4;
-	return enf_answer_net(&f);
+	return enf_answer_net(ctx, &f);
 }
 
 static __always_inline int enf_to_v6(struct bpf_sock_addr *ctx, u8 hook)
@@ -209,12 +234,11 @@ static __always_inline int enf_to_v6(struct bpf_sock_addr *ctx, u8 hook)
 	struct enf_flow f = {.protocol = ctx->protocol, .port = bpf_ntohs(ctx->user_port), .hook = hook};
 	u32 *w = (u32 *)f.to.bytes;
 
-	f.socket = bpf_get_socket_cookie(ctx);
 	w[0] = ctx->user_ip6[0];
 	w[1] = ctx->user_ip6[1];
 	w[2] = ctx->user_ip6[2];
 	w[3] = ctx->user_ip6[3];
-	return enf_answer_net(&f);
+	return enf_answer_net(ctx, &f);
 }
 
 /*

@@ -1,79 +1,7 @@
 /* Packets themselves: what no connect or send was judged for, and who began a flow. */
 
 #define ENF_TCP_LISTEN 10
-#define ENF_SYN 0x02
-#define ENF_RST 0x04
 #define ENF_DISCOVERY 128        /* bytes of a packet of neighbour discovery, with options */
-#define ENF_ACK 0x10
-
-struct enf_packet {
-	struct enf_flow flow;
-	u32 content;             /* where what follows the ports starts, for UDP */
-	u32 next;                /* where the header after IP's starts; 0 or 1: there is none to be read */
-	u16 own_port;
-	u8 flags;                /* of TCP */
-};
-
-/* Where the next header starts, 0 if the packet cannot be read, 1 if it is a later fragment and has none. */
-static __always_inline u32 enf_read_v4(struct __sk_buff *skb, bool leaves, struct enf_packet *p)
-{
-	u32 h[5], *w = (u32 *)p->flow.to.bytes;
-
-	if (bpf_skb_load_bytes(skb, 0, h, sizeof(h)) < 0)
-		return 0;
-	w[2] = bpf_htonl(0xffff);
-	w[3] = leaves ? h[4] : h[3];
-	p->flow.protocol = bpf_ntohl(h[2]) >> 16;
-	return bpf_ntohl(h[1]) & 0x1fff ? 1 : (bpf_ntohl(h[0]) >> 24 & 15) * 4;
-}
-
-/* Extension headers: hop-by-hop, routing, fragment, destination options; more than four are nothing lawful. */
-static __always_inline u32 enf_read_v6(struct __sk_buff *skb, bool leaves, struct enf_packet *p)
-{
-	u32 h[10], at = sizeof(h), *w = (u32 *)p->flow.to.bytes;
-	u8 next, extension[4];
-
-	if (bpf_skb_load_bytes(skb, 0, h, sizeof(h)) < 0)
-		return 0;
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		w[i] = h[(leaves ? 6 : 2) + i];
-	next = bpf_ntohl(h[1]) >> 8;
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		if (next != 0 && next != 43 && next != 44 && next != 60)
-			break;
-		if (bpf_skb_load_bytes(skb, at, extension, sizeof(extension)) < 0)
-			return 0;
-		at += next == 44 ? 8 : (extension[1] + 1) * 8;
-		if (next == 44 && (extension[2] || extension[3] & 0xf8)) {
-			p->flow.protocol = extension[0];
-			return 1;
-		}
-		next = extension[0];
-	}
-	p->flow.protocol = next;
-	return at;
-}
-
-/* The other side of a packet. False if it cannot be read. */
-static __always_inline bool enf_read(struct __sk_buff *skb, bool leaves, struct enf_packet *p)
-{
-	u32 at = skb->protocol == bpf_htons(0x0800) ? enf_read_v4(skb, leaves, p) : enf_read_v6(skb, leaves, p);
-	u8 protocol = p->flow.protocol;
-	u16 ports[2];
-
-	p->next = at;
-	if (at < 2 || (protocol != ENF_TCP && protocol != ENF_UDP && protocol != ENF_UDPLITE && protocol != ENF_SCTP &&
-		       protocol != ENF_DCCP))
-		return at;
-	if (bpf_skb_load_bytes(skb, at, ports, sizeof(ports)) < 0)
-		return false;
-	p->flow.port = bpf_ntohs(ports[leaves]);
-	p->own_port = bpf_ntohs(ports[!leaves]);
-	p->content = at + 8;
-	return protocol != ENF_TCP || bpf_skb_load_bytes(skb, at + 13, &p->flags, 1) >= 0;
-}
 
 static __always_inline void enf_count_packet(u32 network)
 {
@@ -215,10 +143,14 @@ static __always_inline enum enf_verdict enf_answer_packet(struct __sk_buff *skb,
 	return enf_answer_known(0, s, now, n, &p->flow, state);
 }
 
-/* A packet leaves. 1 lets it go, 0 drops it; a task that sends just then gets EPERM. */
-int enf_egress(struct __sk_buff *skb)
+/* Is this the first packet of a connection, or none whose ports are known? Those are not kept: see recent.h. */
+static __always_inline bool enf_may_be_kept(const struct enf_packet *p)
 {
-	struct enf_now now = enf_now();
+	return p->next > 1 && (p->flow.protocol == ENF_UDP || (p->flow.protocol == ENF_TCP && !(p->flags & ENF_SYN)));
+}
+
+static __always_inline int enf_judge_egress(struct __sk_buff *skb, struct enf_now now)
+{
 	struct enf_packet p = {.flow.hook = ENF_HOOK_EGRESS};
 	struct enf_net_subject n = {};
 	struct enf_subject *s;
@@ -242,20 +174,33 @@ int enf_egress(struct __sk_buff *skb)
 		return 0;            /* a connection from before: its beginning was not seen, and no query can be told */
 	}
 	if (enf_loopback(&p.flow.to) && s->id != ENF_CANARY)
-		return 1;
+		goto keep;
 	if (n.regime != ENF_QUARANTINED && (enf_by_kernel(skb, n, &p) || enf_of_the_link(skb, now.generation, s->id, n, &p)))
 		return 1;
 	p.flow.socket = bpf_get_socket_cookie(skb);
-	if (enf_answer_packet(skb, s, now, n, &p) != ENF_DENIED)
-		return 1;
-	enf_count_packet(n.home);
-	return 0;
+	if (enf_answer_packet(skb, s, now, n, &p) == ENF_DENIED) {
+		enf_count_packet(n.home);
+		return 0;
+	}
+keep:
+	if (enf_may_be_kept(&p))
+		enf_keep(skb, now, &p.flow);
+	return 1;
 }
 
-/* A packet comes. Whoever is written to may answer; of TCP the SYN tells. A quarantined subject hears nothing. */
-int enf_ingress(struct __sk_buff *skb)
+/* A packet leaves. 1 lets it go, 0 drops it; a task that sends just then gets EPERM. */
+int enf_egress(struct __sk_buff *skb)
 {
 	struct enf_now now = enf_now();
+	struct enf_recent *r = enf_recent_of(skb->sk);
+
+	if (r && r->by_packet == now.epoch && enf_is_of(skb, true, r))
+		return 1;
+	return enf_judge_egress(skb, now);
+}
+
+static __always_inline int enf_judge_ingress(struct __sk_buff *skb, struct enf_now now)
+{
 	struct enf_packet p = {};
 	struct enf_net_subject n = {};
 	struct enf_flow_key key, own;
@@ -283,4 +228,15 @@ int enf_ingress(struct __sk_buff *skb)
 	if (holder != s->id)         /* what it sends to itself is free: it must not push out what others have begun */
 		enf_note_inbound(&key, now, holder);
 	return 1;
+}
+
+/* A packet comes. Whoever is written to may answer; of TCP the SYN tells. A quarantined subject hears nothing. */
+int enf_ingress(struct __sk_buff *skb)
+{
+	struct enf_now now = enf_now();
+	struct enf_recent *r = enf_recent_of(skb->sk);
+
+	if (r && r->by_packet == now.epoch && enf_is_of(skb, false, r))
+		return 1;
+	return enf_judge_ingress(skb, now);
 }

@@ -1,6 +1,5 @@
 /* Sockets that no address is judged for when they send. */
 
-#define ENF_SOCK_RAW 3
 #define ENF_EXPERIMENT 253       /* RFC 3692: the canary's, whose raw socket is let through so that its packet is tried */
 
 /* A task makes a socket that no address is judged for when it sends. */

@@ -192,15 +192,18 @@ RAW_TRACEPOINT_PROBE(sys_exit)
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	long result = (long)ctx->args[1];
 	u32 nr = (u32)ENF_GET(0, regs, orig_ax) & ~ENF_X32_BIT;  /* the kernel looks at the low half only, so must we */
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct enf_subject *s = enf_may_concern(nr) ? enf_current_subject() : 0;
+	struct task_struct *task;
+	struct enf_subject *s;
 	struct enf_call c = {};
 	struct file *file;
 
+	/* every system call of the machine comes by here: most go at once */
 	if (nr == ENF_SYS_CLONE3 && !result)
 		enf_kill_stray();
+	s = enf_may_concern(nr) ? enf_current_subject() : 0;
 	if (!s)
 		return 0;
+	task = (struct task_struct *)bpf_get_current_task();
 	enf_call_of(task, regs, nr, &c);
 	if (c.what == ENF_SYS_OTHER)
 		return 0;

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from enforcer.edges.bpf.libbpf import Libbpf, MapShape
-from enforcer.edges.bpf.programs import MAPS, PROGRAMS
+from enforcer.edges.bpf.programs import MAPS, PROGRAMS, SOCKET_STORAGE
 from enforcer.errors import AbiError
 
 KEPT = 4
@@ -143,7 +143,8 @@ def _compile(text: str, libbpf: Libbpf) -> Compiled:
     functions = {
         source: _function(_code(lib, module, source), names) for source in dict.fromkeys(p.source for p in PROGRAMS)
     }
-    return Compiled({name: libbpf.shape(fd) for name, fd in fds.items()}, functions)
+    shapes = {name: libbpf.shape(fd) for name, fd in fds.items()}
+    return Compiled(shapes | {name: shapes[name].of_sockets() for name in SOCKET_STORAGE}, functions)
 
 
 def _code(lib: ctypes.CDLL, module: int, source: str) -> bytes:

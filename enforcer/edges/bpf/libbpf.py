@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,8 @@ from enforcer.errors import EdgeError, HostError
 
 SONAME = "libbpf.so.1"
 _INSTRUCTION_BYTES, _LOG_BYTES = 8, 1 << 20
-_BTF_FUNC = 12  # BTF_KIND_FUNC
+_BTF_INT, _BTF_ARRAY, _BTF_FUNC = 1, 3, 12  # BTF_KIND_*
+_SK_STORAGE, _NO_PREALLOC = 24, 1  # BPF_MAP_TYPE_SK_STORAGE, BPF_F_NO_PREALLOC
 _ROWS = 1024  # read in one call: as many as a bucket of a hash map will not hold
 # struct bpf_map_info, bpf_prog_info and bpf_link_info all begin with a type and the id; the others are a map's MapShape
 _INFO_BYTES, _ID_AT, _SHAPE_AT = 256, 4, (0, 8, 12, 16, 20)
@@ -78,6 +80,18 @@ class MapShape(NamedTuple):
     entries: int
     flags: int
 
+    def of_sockets(self) -> MapShape:
+        """The same value, kept with each socket rather than in a table."""
+        return self._replace(kind=_SK_STORAGE, entries=0, flags=_NO_PREALLOC)
+
+    def types(self) -> bytes:
+        """What the kernel wants to know of such a key and value: a number, and so many. Source: Documentation/bpf/btf.rst."""
+        number = struct.pack("=IIII", 1, _BTF_INT << 24, self.key_size, 1 << 24 | self.key_size * 8)
+        value = struct.pack("=IIIIII", 0, _BTF_ARRAY << 24, 0, 1, 1, self.value_size // self.key_size)
+        words = b"\0int\0"
+        size = len(number + value)
+        return struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, size, size, len(words)) + number + value + words
+
 
 class Libbpf:
     """The library, loaded once. Raises ``HostError`` where it is not installed."""
@@ -134,8 +148,17 @@ class Libbpf:
     def create_map(self, name: str, shape: MapShape) -> int:
         """A descriptor of a new map."""
         options = _MapOptions(sz=ctypes.sizeof(_MapOptions), flags=shape.flags)
+        types = -1
+        if shape.kind == _SK_STORAGE:
+            blob = shape.types()
+            types = self._call("bpf_btf_load", blob, ctypes.c_size_t(len(blob)), None)
+            options.types[:3] = types, 1, 2
         made = (shape.kind, name.encode(), shape.key_size, shape.value_size, shape.entries)
-        return self._call("bpf_map_create", *made, ctypes.byref(options))
+        try:
+            return self._call("bpf_map_create", *made, ctypes.byref(options))
+        finally:
+            if types >= 0:
+                os.close(types)
 
     def load(self, name: str, code: bytes, *, kind: int, attach: int, target: int) -> int:
         """A descriptor of a new program; ``target``: the BTF id of the function it is for. The verifier may refuse: ``EdgeError``.

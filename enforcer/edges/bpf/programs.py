@@ -128,8 +128,12 @@ PROGRAMS = (
     _cgroup("ingress", INGRESS, CGROUP_SKB),
 )
 
+SOCKET_STORAGE = frozenset({"recent"})
+"""Maps that are not tables but kept with each socket: bcc, which we have write no type information, knows them as hash maps."""
+
 MAPS = (
-    "config", "subjects", "gone", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects", "net_rows",
-    "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "inbound", "cut", "packets", "counts", "losses",
-    "repeats", "blank", "shares", "taken", "accounts", "recording", "accesses", "opened", "told", "attempts", "events",
+    "config", "subjects", "gone", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects",
+    "net_rows", "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "inbound", "recent", "cut",
+    "packets", "counts", "losses", "repeats", "blank", "shares", "taken", "accounts", "recording", "accesses",
+    "opened", "told", "attempts", "events",
 )  # fmt: skip
