@@ -16,7 +16,7 @@ from bench.scratch import mechanism
 from enforcer.errors import EnforcerError
 
 BENCHES = (
-    *("hooks", "peers", "workloads", "denied", "sustained"),
+    *("instructions", "hooks", "peers", "workloads", "denied", "sustained"),
     *("publish", "connect", "storm", "adopt", "latency", "follow", "journal", "replay"),
 )
 """In this order; each is a module of this package."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from enforcer.core.model import Hook, Mechanism
 from enforcer.edges.bpf.loader import Built, Loader
@@ -48,9 +47,10 @@ Rung = tuple[Mechanism, tuple[Program, ...]]
 
 
 def rungs(group: str) -> list[Rung]:
-    """The mechanisms that a group has programs for, best first."""
-    found = sorted((p for p in PROGRAMS if p.group == group), key=lambda p: p.mechanism)
-    return [(mechanism, tuple(programs)) for mechanism, programs in groupby(found, key=lambda p: p.mechanism)]
+    """The mechanisms that a group has programs for, best first, which is as they stand in ``PROGRAMS``."""
+    found = [p for p in PROGRAMS if p.group == group]
+    order = dict.fromkeys(p.mechanism for p in found)
+    return [(mechanism, tuple(p for p in found if p.mechanism is mechanism)) for mechanism in order]
 
 
 GROUPS = tuple(

@@ -14,7 +14,7 @@ from enforcer.edges.bpf.programs import PROGRAMS
 from enforcer.edges.cgroup import Cgroups
 from enforcer.errors import EdgeError
 from enforcer.runtime.attempts import Attempts, smallest_program
-from enforcer.runtime.ladder import Hold
+from enforcer.runtime.ladder import GROUPS, Hold, rungs
 from enforcer.runtime.mend import reattach
 from enforcer.runtime.proof import ATTEMPTS, LIFE, UNTRIED, Finding, Look, Proof, attempt_of, judge, kept_as, wanted
 from enforcer.runtime.selftest import SelfTest, plain
@@ -53,6 +53,14 @@ def test_each_mechanism_has_its_way_to_stop(group: str, by: Mechanism, outcome: 
     assert found.proofs[0].stopped is stopped
     assert found.success is stopped
     assert stopped or f"{group}: {outcome}" in found.failures[group]
+
+
+def test_the_best_mechanism_stands_first() -> None:
+    """What refuses before what kills, and what looks at one kernel function before what looks at every system call."""
+    best_first = (LSM, Mechanism.FMOD_RET, Mechanism.FEXIT, CGROUP, TRACEPOINT)
+    for group in GROUPS:
+        found = [mechanism for mechanism, _ in rungs(group)]
+        assert found == [mechanism for mechanism in best_first if mechanism in found], group
 
 
 def test_a_group_holds_if_each_of_its_operations_does() -> None:
