@@ -12,7 +12,8 @@ from enforcer.layout import Record, S, decode, pack
 
 __all__ = ["Record", "S", "decode", "pack"]
 
-ABI = 6
+ABI = 7
+SLOTS = 131_072
 DOCKER_ID = 64
 DNS_NAME = 128
 COMM = 16

@@ -10,7 +10,7 @@
 #ifndef ENF_CONTRACT_H
 #define ENF_CONTRACT_H
 
-#define ENF_ABI 6                /* raised with every change of a layout below; pins of another ABI are not adopted */
+#define ENF_ABI 7                /* raised with every change of a layout below; pins of another ABI are not adopted */
 
 #include "enums.h"
 
@@ -24,6 +24,7 @@
 #define ENF_NAME 256             /* NAME_MAX + 1: a component is kept whole */
 #define ENF_PATH 512             /* bytes of path kept as evidence, leaf first, NUL after each component */
 #define ENF_MAX_RANGES 15        /* port ranges of one grant: the value stays within two cache lines */
+#define ENF_SLOTS 131072         /* of each map of slots: the lower bits of a key say which; a power of two */
 #define ENF_MAX_DEPTH 512        /* directories walked upwards; past it a governed container is denied */
 #define ENF_PROTO_ANY 0
 #define ENF_MAX_OPENED 16384     /* open files of one subject that one look tells of */

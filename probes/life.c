@@ -33,6 +33,10 @@ static __always_inline bool enf_docker_id_of(const char *name, struct enf_docker
 
 static __always_inline void enf_enroll(u64 cgroup, struct enf_subject *born)
 {
+	u32 slot = cgroup & (ENF_SLOTS - 1);
+	u64 one = 1;
+
+	subject_slots.update(&slot, &one);
 	if (subjects.update(&cgroup, born))
 		enf_lose(born->id, ENF_LOST_SUBJECTS);
 }

@@ -16,6 +16,8 @@ struct enf_recent {              /* map `recent`: a socket's first flow; the ker
 /* Sizes leave two generations of 10,000 subjects with ten rows each side by side. */
 BPF_TABLE("array", u32, struct enf_config, config, 1);
 BPF_TABLE("hash", u64, struct enf_subject, subjects, 32768);
+BPF_TABLE("array", u32, u64, subject_slots, ENF_SLOTS);        /* 1: some cgroup of `subjects` may have this slot; 0: none has */
+BPF_TABLE("array", u32, u64, object_slots, ENF_SLOTS);         /* the same of the inode numbers of `objects` */
 BPF_TABLE("lru_hash", u64, struct enf_subject, gone, 16384);   /* containers that have ended: their sockets may be held elsewhere */
 BPF_TABLE("hash", struct enf_docker_id, u32, prepared, 16384);
 BPF_TABLE("hash", struct enf_inode_key, struct enf_object, objects, 131072);

@@ -24,6 +24,8 @@ static __always_inline struct enf_object *enf_object_at(const int direct, u32 ge
 	struct enf_object *o;
 
 	key.inode = ENF_GET(direct, inode, i_ino);
+	if (!enf_may_be_object(key.inode))
+		return 0;
 	o = objects.lookup(&key);
 	if (!o || !o->version)
 		return o;

@@ -33,11 +33,31 @@ static __always_inline struct enf_now enf_now(void)
 	return now;
 }
 
+/*
+ * Most tasks of a machine are no subjects, and most directories no objects: an array, which costs a fifth of a hash map, tells so.
+ * A slot is set before its key is there and never emptied: a slot in vain costs a look, a missing one would be a way out.
+ */
+static __always_inline bool enf_may_be_subject(u64 cgroup)
+{
+	u32 slot = cgroup & (ENF_SLOTS - 1);
+	u64 *taken = subject_slots.lookup(&slot);
+
+	return !taken || *taken;
+}
+
+static __always_inline bool enf_may_be_object(u64 inode)
+{
+	u32 slot = inode & (ENF_SLOTS - 1);
+	u64 *taken = object_slots.lookup(&slot);
+
+	return !taken || *taken;
+}
+
 /* The subject of the current task, or 0: a host process, or a container that is still being made by runc. */
 static __always_inline struct enf_subject *enf_current_subject(void)
 {
 	u64 cgroup = bpf_get_current_cgroup_id();
-	struct enf_subject *s = subjects.lookup(&cgroup);
+	struct enf_subject *s = enf_may_be_subject(cgroup) ? subjects.lookup(&cgroup) : 0;
 
 	if (s && s->state != ENF_ARMED)
 		s = 0;

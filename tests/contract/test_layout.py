@@ -93,6 +93,7 @@ def test_enums(tmp_path: Path) -> None:
         *((f"ENF_{kind.name}", kind.value) for kind in enums.NameKind),
         ("ENF_FIRST_ID", ids.FIRST_ID),
         ("ENF_ABI", abi.ABI),
+        ("ENF_SLOTS", abi.SLOTS),
         ("ENF_DOCKER_ID", abi.DOCKER_ID),
         ("ENF_COMM", abi.COMM),
         ("ENF_PATH", abi.PATH),

@@ -38,6 +38,7 @@ LAYOUT: dict[Table, tuple[Any, Any]] = {
 }
 
 _SLOT = bytes(4)
+_TAKEN = struct.pack("=Q", 1)
 _AT_ONCE = 4096
 """Rows of one system call, which nothing interrupts: some milliseconds."""
 
@@ -89,6 +90,7 @@ class Maps:
         match op:
             case Put(table, key, value):
                 kinds = LAYOUT[table]
+                self._take_slots(table, [key])
                 self._libbpf.put(self._fds[table.value], abi.pack(kinds[0], key), abi.pack(kinds[1], value))
             case Delete(Table.CGROUPS, key):
                 self._forget_cgroup(key)
@@ -116,12 +118,24 @@ class Maps:
         raw = packing(kinds[0], keys[0])(keys)
         try:
             if putting:
+                self._take_slots(table, keys)
                 self._libbpf.put_rows(fd, len(ops), raw, packing(kinds[1], values[0][0])(values[0]))
             else:
                 self._libbpf.delete_rows(fd, len(ops), raw)
         except EdgeError:
             for op in ops:
                 self.apply(op)
+
+    def _take_slots(self, table: Table, keys: Iterable[Any]) -> None:
+        """Before a key is there: who finds its slot empty does not look for it. None is emptied, since others may have it, too."""
+        if table is Table.CGROUPS:
+            slots, numbers = "subject_slots", set(keys)
+        elif table is Table.OBJECTS:
+            slots, numbers = "object_slots", {key.inode for key in keys}
+        else:
+            return
+        rows = {abi.pack(c_uint32, number % abi.SLOTS): _TAKEN for number in numbers}
+        self._libbpf.put_all(self._fds[slots], rows)
 
     def _forget_cgroup(self, cgroup: int) -> None:
         """As the kernel does when one is removed (probes/life.c), which may be later: sockets of a container may outlive it."""

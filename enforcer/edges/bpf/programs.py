@@ -132,8 +132,8 @@ SOCKET_STORAGE = frozenset({"recent"})
 """Maps that are not tables but kept with each socket: bcc, which we have write no type information, knows them as hash maps."""
 
 MAPS = (
-    "config", "subjects", "gone", "prepared", "objects", "filesystems", "guarded", "strays", "rows", "net_subjects",
-    "net_rows", "endpoints", "members", "cidrs", "subnets", "names", "flows", "refusals", "inbound", "recent", "cut",
-    "packets", "counts", "losses", "repeats", "blank", "shares", "taken", "accounts", "recording", "accesses",
-    "opened", "told", "attempts", "events",
+    "config", "subjects", "subject_slots", "object_slots", "gone", "prepared", "objects", "filesystems", "guarded",
+    "strays", "rows", "net_subjects", "net_rows", "endpoints", "members", "cidrs", "subnets", "names", "flows",
+    "refusals", "inbound", "recent", "cut", "packets", "counts", "losses", "repeats", "blank", "shares", "taken",
+    "accounts", "recording", "accesses", "opened", "told", "attempts", "events",
 )  # fmt: skip
