@@ -79,33 +79,24 @@ def table() -> Table:
             *(m.kind, str(m.lines), f"{m.jq:.2f}", f"{m.plain:.2f}", f"{m.sealed:.2f}", f"{m.start:.2f}"),
             *(f"{m.lines / m.plain:.0f}", f"{m.lines / m.sealed:.0f}", f"{m.peak:.0f}"),
             *(f"{m.jq / m.plain:.1f}", f"{m.jq_sealed / m.sealed:.1f}", f"{m.sealed / m.plain:.2f}"),
-            f"{m.first_sealed / m.first_plain:.2f}",
             *(f"{m.silent / m.plain:.1f}", f"{m.duckdb / m.plain:.2f}", f"{m.ausearch / m.plain:.1f}"),
+            *(f"{m.first_plain:.2f}", f"{m.first_sealed:.2f}"),
         )
         for m in found
     ]
     costs = ("jq, s", "plain, s", "sealed, s", "start, s", "events a CPU second", "sealed", "peak MB")
-    ratios = (
-        "jq to plain",
-        "jq to sealed",
-        "sealed to plain",
-        "by the clock, from the disk",
-        "jq that finds nothing to plain",
-        "DuckDB",
-        "ausearch",
-    )
+    ratios = ("jq to plain", "jq to sealed", "sealed to plain", "jq that finds nothing to plain", "DuckDB", "ausearch")
     figures = [
         Figure.of(
             f"replay of {m.kind}, events a second of the processor",
             *("events/s", [m.lines / m.plain]),
-            must=500_000,
             more_is_better=True,
             peers={"jq": m.plain / m.jq, "DuckDB": m.plain / m.duckdb, "ausearch": m.plain / m.ausearch},
             note="replay judges each event by a policy; the others select and write",
         )
         for m in found
     ]
-    return Table(("replay", "lines", *costs, *ratios), rows, figures)
+    return Table(("replay", "lines", *costs, *ratios, "first reading, s", "sealed"), rows, figures)
 
 
 def measure(lines: int = LINES, repeats: int = REPEATS) -> tuple[Measured, ...]:
@@ -121,23 +112,10 @@ def _of(kind: str, make: Callable[[random.Random], Event], directory: Path, line
     for segment in segments_of(directory):
         shutil.copyfile(segment, packed / segment.name)
     tidy(packed, packed / segment_name(lines + 1), set(), lambda: None)  # as the agent does it
-    words = (str(ENFORCER), "replay", "--policy", str(POLICY))
     short = directory.with_suffix(".short")
     _write(short, make, BATCH)
-    [long], [small], [first] = (segments_of(place) for place in (directory, packed, short))
-    programs = {
-        "plain": (*words, str(directory)),
-        "sealed": (*words, str(packed)),
-        "jq": (*JQ, str(long)),
-        "silent": (*JQ_SILENT, str(long)),
-        "jq sealed": ("sh", "-c", f"zstd -dc {shlex.quote(str(small))} | {shlex.join(JQ)}"),
-        "duckdb": duckdb(long),
-        "ausearch": ausearch(audit_log(directory.with_suffix(".audit"), whole)),
-        "start": (*words, str(short)),
-        "jq start": (*JQ, str(first)),
-        "duckdb start": duckdb(first),
-        "ausearch start": ausearch(audit_log(directory.with_suffix(".begun"), BATCH)),
-    }
+    [long], [small] = segments_of(directory), segments_of(packed)
+    programs = _programs(directory, packed, short, whole)
     runs: dict[str, list[_Cost]] = {name: [] for name in programs}
     for _ in range(repeats):
         for name, command in programs.items():
@@ -148,10 +126,30 @@ def _of(kind: str, make: Callable[[random.Random], Event], directory: Path, line
     cpu = {name: statistics.median(cost.cpu for cost in found) for name, found in runs.items()}
     beyond = {name: cpu[name] - cpu["start"] for name in ("plain", "sealed")}
     beyond |= {name.replace(" ", "_"): cpu[name] - cpu["jq start"] for name in ("jq", "silent", "jq sealed")}
+    beyond |= {name: cpu[name] - cpu[f"{name} start"] for name in ("duckdb", "ausearch")}
     for name in ("first plain", "first sealed"):
         beyond[name.replace(" ", "_")] = statistics.median(cost.clock for cost in runs[name])
-    beyond |= {name: cpu[name] - cpu[f"{name} start"] for name in ("duckdb", "ausearch")}
     return Measured(kind, whole, **beyond, start=cpu["start"], peak=max(cost.megabytes for cost in runs["plain"]))
+
+
+def _programs(directory: Path, packed: Path, short: Path, lines: int) -> dict[str, tuple[str, ...]]:
+    """What is run over a journal of so many lines, the same sealed, and one of a batch only."""
+    words = (str(ENFORCER), "replay", "--policy", str(POLICY))
+    beside = directory.with_suffix
+    [long], [small], [first] = (segments_of(place) for place in (directory, packed, short))
+    return {
+        "plain": (*words, str(directory)),
+        "sealed": (*words, str(packed)),
+        "jq": (*JQ, str(long)),
+        "silent": (*JQ_SILENT, str(long)),
+        "jq sealed": ("sh", "-c", f"zstd -dc {shlex.quote(str(small))} | {shlex.join(JQ)}"),
+        "duckdb": duckdb(long, beside(".found")),
+        "ausearch": ausearch(audit_log(beside(".audit"), lines)),
+        "start": (*words, str(short)),
+        "jq start": (*JQ, str(first)),
+        "duckdb start": duckdb(first, beside(".few")),
+        "ausearch start": ausearch(audit_log(beside(".begun"), BATCH)),
+    }
 
 
 def _write(directory: Path, make: Callable[[random.Random], Event], lines: int) -> int:
