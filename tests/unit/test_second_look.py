@@ -160,7 +160,7 @@ def test_data_whose_grant_brings_more_is_said(may, not_):
 
 def test_what_no_rule_grants_and_none_can_hold_is_said():
     """A path that a policy cannot name is not protected by it."""
-    odd = replace(volume("v"), object=replace(volume("v").object, name="a*b"))
+    odd = replace(volume("v"), object=volume("v").object._replace(name="a*b"))
     written = text([did("web", odd, verdict=Verdict.DENIED), did("web", volume("v"))])
     assert f"\n# {DESPITE}: web: read volume a*b: was denied, once" in written
 
