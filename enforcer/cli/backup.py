@@ -1,0 +1,232 @@
+"""``backup`` and ``restore``: volumes and last log lines into a directory of backups, and back."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from enforcer.cli.host import run_option
+from enforcer.cli.policy import policy_option
+from enforcer.cli.render import emit, format_option, json_text, safe, table
+from enforcer.cli.verify import refuse_options
+from enforcer.cli.volumes import engine
+from enforcer.core.backup import Manifest, summary_of
+from enforcer.core.select import named
+from enforcer.edges.borg import Borg, object_of
+from enforcer.edges.inspections import Inspections
+from enforcer.edges.policyfile import load
+from enforcer.edges.vault import Vault, held
+from enforcer.edges.volumes import Volumes
+from enforcer.runtime.archives import Verified, find, listing, verify
+from enforcer.runtime.backup import Backup, Order
+from enforcer.runtime.restore import Refill, Restore
+from enforcer.runtime.selection import Asked, select
+from enforcer.settings import BACKUPS, Settings
+
+LINES = 1000
+"""Of a container's log that the guide's script keeps ("Volume Backup Strategy")."""
+
+vault_option = click.option(
+    "--to",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=BACKUPS,
+    show_default=True,
+    help="The directory of backups, for root alone.",
+)
+
+
+def name_option(name: str) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """``--name``, with its default."""
+    return click.option(
+        "--name", default=name, show_default=True, help="The container's name, which the policy knows it by."
+    )
+
+
+@click.group("backup", invoke_without_command=True)
+@vault_option
+@click.option(
+    "--container", "containers", multiple=True, help="Only this container's volumes and log. May be repeated."
+)
+@click.option("--volume", "volumes", multiple=True, help="Only this volume. May be repeated.")
+@click.option("--log-lines", type=click.IntRange(0), default=LINES, show_default=True, help="Last lines of each log.")
+@click.option("--pause", is_flag=True, help="Pause the containers that may write, while their volumes are read.")
+@click.option("--keep", type=click.IntRange(0), default=0, show_default=True, help="Backups to keep; 0 keeps all.")
+@name_option("enforcer-backup")
+@policy_option
+@run_option
+@format_option
+@click.pass_context
+def backup_group(  # noqa: PLR0913 -- its options
+    context: click.Context,
+    *,
+    directory: Path,
+    containers: tuple[str, ...],
+    volumes: tuple[str, ...],
+    log_lines: int,
+    pause: bool,
+    keep: int,
+    name: str,
+    policy_path: Path,
+    run_: Path,
+    format_: str,
+) -> int:
+    """Save the volumes of the containers that the policy names, and their last log lines.
+
+    They are read by a container of that name, to which the policy must grant them. Exits 1 if it refuses; then nothing is saved.
+    """
+    if context.invoked_subcommand:
+        refuse_options(context)
+        return 0
+    policy, asked = load(policy_path), Asked(containers, volumes)
+    with interruptible(), engine() as dockerd, held(directory, make=True) as vault:
+        stored = Volumes(dockerd.api).all()
+        inspections = Inspections(dockerd.api, {v.name: v.path for v in stored}).all()
+        governed = {c.id for c in dockerd.containers() if named(policy, c) and c.name != name}
+        chosen = select(governed, [i for i in inspections if i.name != name], stored, asked)
+        order = Order(policy, chosen, name, log_lines, pause, keep, heard("read"), warn)
+        made, manifest = Backup(dockerd, vault, Settings(run=run_), order).make()
+    emit([json_text({"backup": made, **asdict(manifest)})] if format_ == "json" else _made(made, manifest))
+    return 0
+
+
+def _made(name: str, manifest: Manifest) -> list[str]:
+    found = summary_of(manifest)
+    rows = [(v.name, ", ".join(v.containers) or "-", v.files, v.bytes) for v in manifest.volumes]
+    lines = [table(["VOLUME", "MOUNTED IN", "FILES", "BYTES"], rows), ""]
+    lines += [f"{safe(said)}" for said in manifest.changed]
+    lines += [f"no log of {log.container}: {safe(log.why)}" for log in manifest.logs if log.why]
+    return [*lines, f"backup {name}: {found['files']} files, {found['bytes']} bytes, {len(manifest.logs)} logs"]
+
+
+@backup_group.command("list")
+@vault_option
+@format_option
+def list_command(directory: Path, format_: str) -> None:
+    """The whole backups, oldest first. What an interrupted one has left is none."""
+    with held(directory) as vault:
+        found = listing(_borg(vault))
+    if format_ == "json":
+        emit([json_text(found)])
+        return
+    head = ["BACKUP", "VOLUMES", "FILES", "BYTES", "PAUSED", "CHANGED", "POLICY"]
+    rows = [
+        (f["backup"], len(f["volumes"]), f["files"], f["bytes"], f["paused"], f["changed"], f["policy"][:12])
+        for f in found
+    ]
+    emit([table(head, rows)] if rows else ["there are no backups"])
+
+
+@backup_group.command("verify")
+@click.argument("name", metavar="[BACKUP]", default="")
+@vault_option
+@format_option
+def verify_command(name: str, directory: Path, format_: str) -> int:
+    """Is everything as it was saved? Checks the repository with all its data, and every file against its hash.
+
+    BACKUP is a name of `backup list`, or latest; without one all are compared. Exits 1 if anything is damaged.
+    """
+    with interruptible(), held(directory) as vault:
+        borg = _borg(vault)
+        broken = borg.check()
+        names = [find(borg, name)] if name else [str(f["backup"]) for f in listing(borg)]
+        found = [verify(borg, each) for each in names]
+    failed = bool(broken) or any(v.wrong for v in found)
+    if format_ == "json":
+        emit([json_text({"repository": broken, "backups": [asdict(v) for v in found]})])
+    else:
+        emit(_verified(broken, found))
+    return 1 if failed else 0
+
+
+def _verified(broken: tuple[str, ...], found: list[Verified]) -> list[str]:
+    rows = [("repository", "", "DAMAGED" if broken else "ok", "; ".join(broken[:3]))]
+    rows += [(v.name, str(v.files), "DAMAGED" if v.wrong else "ok", "; ".join(v.wrong)) for v in found]
+    return [table(["", "FILES", "", "SEEN"], rows)]
+
+
+def _borg(vault: Vault) -> Borg:
+    borg = Borg(vault.repository, vault.base)
+    borg.break_lock()
+    return borg
+
+
+@click.command("restore")
+@click.argument("backup")
+@vault_option
+@click.option("--volume", "volumes", multiple=True, help="Only this volume of the backup. May be repeated.")
+@click.option("--into", default="", metavar="VOLUME", help="Restore one volume into this one, made if it is not there.")
+@click.option("--replace", is_flag=True, help="Into a volume that is not empty: what is in it goes.")
+@name_option("enforcer-restore")
+@policy_option
+@run_option
+def restore_command(  # noqa: PLR0913 -- its options
+    *,
+    backup: str,
+    directory: Path,
+    volumes: tuple[str, ...],
+    into: str,
+    replace: bool,
+    name: str,
+    policy_path: Path,
+    run_: Path,
+) -> None:
+    """Restore the volumes of BACKUP (a name of `backup list`, or latest), each compared with its hashes before it is put in place.
+
+    They are written by a container of that name, to which the policy must grant them. A volume in use is refused.
+    """
+    policy = load(policy_path)
+    with interruptible(), engine() as dockerd, held(directory) as vault:
+        found = find(_borg(vault), backup)
+        places = {v.name: v.path for v in Volumes(dockerd.api).all()}
+        inspections = [i for i in Inspections(dockerd.api, places).all() if i.name != name]
+        order = Refill(policy, found, volumes, into, replace, name, heard("written"))
+        done = Restore(dockerd, vault, Settings(run=run_), order).make(inspections)
+    emit([f"volume {target} is as {volume} was at {found}" for volume, target in done])
+
+
+def warn(text: str) -> None:
+    """Say it on standard error."""
+    click.echo(f"enforcer: {text}", err=True)
+
+
+def heard(verb: str) -> Callable[[bytes], None]:
+    """Shows the progress that Borg's lines tell, on a terminal only."""
+
+    def hear(line: bytes) -> None:
+        found = object_of(line) or {}
+        if found.get("type") == "archive_progress" and "nfiles" in found:
+            text = f"{found['nfiles']} files, {found['original_size']} bytes {verb}"
+        elif found.get("type") == "progress_percent" and found.get("total"):
+            text = f"{100 * found.get('current', 0) // found['total']} % {verb}"
+        else:
+            return
+        sys.stderr.write(f"\r{text}\x1b[K")
+        sys.stderr.flush()
+
+    return hear if sys.stderr.isatty() else lambda line: None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """The first SIGINT, SIGTERM or SIGHUP ends the block as an exception would, so that it cleans up; the next ones do nothing."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
