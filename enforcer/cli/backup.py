@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 import click
 
@@ -22,9 +21,10 @@ from enforcer.core.select import named
 from enforcer.edges.borg import Borg, object_of
 from enforcer.edges.inspections import Inspections
 from enforcer.edges.policyfile import load
+from enforcer.edges.signals import interruptible
 from enforcer.edges.vault import Vault, held
 from enforcer.edges.volumes import Volumes
-from enforcer.runtime.archives import Verified, find, listing, verify
+from enforcer.runtime.archives import Verified, find, listing, verify_all
 from enforcer.runtime.backup import Backup, Order
 from enforcer.runtime.restore import Refill, Restore
 from enforcer.runtime.selection import Asked, select
@@ -86,12 +86,12 @@ def backup_group(  # noqa: PLR0913 -- its options
         refuse_options(context)
         return 0
     policy, asked = load(policy_path), Asked(containers, volumes)
-    with interruptible(), engine() as dockerd, held(directory, make=True) as vault:
+    with interruptible(), engine() as dockerd, held(directory, make=True) as vault, progress("read") as hear:
         stored = Volumes(dockerd.api).all()
         inspections = Inspections(dockerd.api, {v.name: v.path for v in stored}).all()
         governed = {c.id for c in dockerd.containers() if named(policy, c) and c.name != name}
         chosen = select(governed, [i for i in inspections if i.name != name], stored, asked)
-        order = Order(policy, chosen, name, log_lines, pause, keep, heard("read"), warn)
+        order = Order(policy, chosen, name, log_lines, pause, keep, hear, warn)
         made, manifest = Backup(dockerd, vault, Settings(run=run_), order).make()
     emit([json_text({"backup": made, **asdict(manifest)})] if format_ == "json" else _made(made, manifest))
     return 0
@@ -134,10 +134,7 @@ def verify_command(name: str, directory: Path, format_: str) -> int:
     BACKUP is a name of `backup list`, or latest; without one all are compared. Exits 1 if anything is damaged.
     """
     with interruptible(), held(directory) as vault:
-        borg = _borg(vault)
-        broken = borg.check()
-        names = [find(borg, name)] if name else [str(f["backup"]) for f in listing(borg)]
-        found = [verify(borg, each) for each in names]
+        broken, found = verify_all(_borg(vault), name)
     failed = bool(broken) or any(v.wrong for v in found)
     if format_ == "json":
         emit([json_text({"repository": broken, "backups": [asdict(v) for v in found]})])
@@ -146,7 +143,7 @@ def verify_command(name: str, directory: Path, format_: str) -> int:
     return 1 if failed else 0
 
 
-def _verified(broken: tuple[str, ...], found: list[Verified]) -> list[str]:
+def _verified(broken: tuple[str, ...], found: tuple[Verified, ...]) -> list[str]:
     rows = [("repository", "", "DAMAGED" if broken else "ok", "; ".join(broken[:3]))]
     rows += [(v.name, str(v.files), "DAMAGED" if v.wrong else "ok", "; ".join(v.wrong)) for v in found]
     return [table(["", "FILES", "", "SEEN"], rows)]
@@ -183,11 +180,11 @@ def restore_command(  # noqa: PLR0913 -- its options
     They are written by a container of that name, to which the policy must grant them. A volume in use is refused.
     """
     policy = load(policy_path)
-    with interruptible(), engine() as dockerd, held(directory) as vault:
-        found = find(_borg(vault), backup)
+    with interruptible(), engine() as dockerd, held(directory) as vault, progress("written") as hear:
+        found = find(_borg(vault).archives(), backup)
         places = {v.name: v.path for v in Volumes(dockerd.api).all()}
         inspections = [i for i in Inspections(dockerd.api, places).all() if i.name != name]
-        order = Refill(policy, found, volumes, into, replace, name, heard("written"))
+        order = Refill(policy, found, volumes, into, replace, name, hear)
         done = Restore(dockerd, vault, Settings(run=run_), order).make(inspections)
     emit([f"volume {target} is as {volume} was at {found}" for volume, target in done])
 
@@ -197,36 +194,28 @@ def warn(text: str) -> None:
     click.echo(f"enforcer: {text}", err=True)
 
 
-def heard(verb: str) -> Callable[[bytes], None]:
-    """Shows the progress that Borg's lines tell, on a terminal only."""
+@contextmanager
+def progress(verb: str) -> Iterator[Callable[[bytes], None]]:
+    """What shows the progress that Borg's lines tell, on a terminal only; its line is wiped in the end."""
 
     def hear(line: bytes) -> None:
-        found = object_of(line) or {}
-        if found.get("type") == "archive_progress" and "nfiles" in found:
-            text = f"{found['nfiles']} files, {found['original_size']} bytes {verb}"
-        elif found.get("type") == "progress_percent" and found.get("total"):
-            text = f"{100 * found.get('current', 0) // found['total']} % {verb}"
-        else:
-            return
-        sys.stderr.write(f"\r{text}\x1b[K")
+        if text := _progress_of(object_of(line) or {}):
+            sys.stderr.write(f"\r{text} {verb}\x1b[K")
+            sys.stderr.flush()
+
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    try:
+        yield hear
+    finally:
+        sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
 
-    return hear if sys.stderr.isatty() else lambda line: None
 
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP ends the block as an exception would, so that it cleans up; the next ones do nothing."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _progress_of(found: Mapping[str, Any]) -> str:
+    if found.get("type") == "archive_progress" and "nfiles" in found:
+        return f"{found['nfiles']} files, {found['original_size']} bytes"
+    if found.get("type") == "progress_percent" and found.get("total"):
+        return f"{100 * found.get('current', 0) // found['total']} %"
+    return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -57,6 +58,20 @@ def environment(base: str, host: str) -> dict[str, str]:
     }
 
 
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
+
+LOCKS = ("lock.exclusive", "lock.roster")
+"""In a repository that somebody has locked."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive of a repository. No other one ever has its ``id``."""
+
+    id: str
+    comment: str
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a run of Borg ended: its exit status, and what it warned of or failed for. ``out`` is its standard output."""
@@ -91,7 +106,14 @@ def object_of(line: bytes) -> dict[str, Any] | None:
 
 def fail(verb: str, run: Ended) -> EdgeError:
     """A run that did not do what it should, as our error."""
-    return EdgeError(f"borg {verb}: {'; '.join(run.said[:3]) or f'it ended with {run.status}'}")
+    return EdgeError(f"borg {verb}: {'; '.join(map(_brief, run.said[:3])) or f'it ended with {run.status}'}")
+
+
+def _brief(said: str) -> str:
+    """Of a traceback the error, of anything else its first line."""
+    lines = said.splitlines() or [said]
+    named = [line for line in lines if _ERROR.match(line)] if lines[0].startswith("Traceback") else []
+    return (named or lines)[0]
 
 
 class Borg:
@@ -109,17 +131,13 @@ class Borg:
 
     def break_lock(self) -> None:
         """Take away what a killed run has left locked."""
-        self.run("break-lock", self._repository)
+        if any((Path(self._repository) / name).exists() for name in LOCKS):
+            self.run("break-lock", self._repository)
 
-    def archives(self) -> dict[str, str]:
-        """Every archive, oldest first, with its comment."""
+    def archives(self) -> dict[str, Archive]:
+        """Every archive by its name, oldest first."""
         listed = json.loads(self.run("list", "--json", "--format", "{comment}", self._repository).out)
-        return {str(a["name"]): str(a["comment"]) for a in listed["archives"]}
-
-    def archive_id(self, archive: str) -> str:
-        """Its id, which no other archive has."""
-        listed = json.loads(self.run("list", "--json", "--glob-archives", archive, self._repository).out)
-        return "".join(str(a["id"]) for a in listed["archives"])
+        return {str(a["name"]): Archive(str(a["id"]), str(a["comment"])) for a in listed["archives"]}
 
     def store(self, archive: str, directory: Path, comment: str) -> None:
         """Make an archive of what is in a directory of ours."""
@@ -129,9 +147,10 @@ class Borg:
         if run.status:
             raise fail("create", run)
 
-    def text(self, archive: str, path: str) -> bytes:
-        """One file of an archive that ``store`` made."""
-        return self.run("extract", "--stdout", f"{self._repository}::{archive}", path).out
+    def contents(self, archive: str) -> dict[str, bytes]:
+        """The files of an archive that ``store`` made, by their paths."""
+        with self.members(archive) as tar:
+            return {m.name: cast(IO[bytes], tar.extractfile(m)).read() for m in tar if m.isreg()}
 
     def delete(self, archives: Sequence[str]) -> None:
         """Delete archives; the space is free after ``compact``."""

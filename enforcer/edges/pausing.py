@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 import docker
 
 from enforcer.edges.docker_errors import asking
+from enforcer.edges.signals import disturbed, undisturbed
 from enforcer.edges.vault import Vault
 from enforcer.errors import ContainerGone, EdgeError
 
@@ -19,14 +20,16 @@ def paused(api: docker.APIClient, vault: Vault, containers: Sequence[str]) -> It
     One that has ended, or that somebody else has paused, is left alone. Raises EdgeError.
     """
     ours = tuple(c for c in containers if _runs(api, c))
-    try:
-        vault.note_paused(ours)
-        for container in ours:
-            with suppress(ContainerGone), asking(f"container {container}", gone=ContainerGone):
-                api.pause(container)
-        yield ours
-    finally:
-        wake(api, vault, ours)
+    with undisturbed():
+        try:
+            vault.note_paused(ours)
+            for container in ours:
+                with suppress(ContainerGone), asking(f"container {container}", gone=ContainerGone):
+                    api.pause(container)
+            with disturbed():
+                yield ours
+        finally:
+            wake(api, vault, ours)
 
 
 def wake(api: docker.APIClient, vault: Vault, containers: Sequence[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ status, or with 3 where something differs or cannot be done, and says what on st
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -56,7 +57,7 @@ def fill(order: dict[str, Any], volume: str, staging: str) -> int:
     if wrong := tuple(islice(compared(order["list"], order["saved"], restored), SHOWN)):
         print(*wrong, sep="\n", file=sys.stderr)
         return FAILED
-    os.sync()
+    flush(volume)
     put_in_place(restored, volume, staging)
     return 0
 
@@ -75,10 +76,20 @@ def put_in_place(restored: str, volume: str, staging: str) -> None:
     for name in attributes(restored):
         os.setxattr(volume, name, os.getxattr(restored, name))
     os.rmdir(restored)
-    os.sync()
+    flush(volume)
     os.rmdir(staging)
     os.utime(volume, ns=(own.st_atime_ns, own.st_mtime_ns))
-    os.sync()
+    flush(volume)
+
+
+def flush(directory: str) -> None:
+    """Have its filesystem written to its disk: syncfs(2), which Python has no name for."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle):
+            raise OSError(ctypes.get_errno(), "syncfs", directory)
+    finally:
+        os.close(handle)
 
 
 def clear(path: str) -> None:

@@ -19,6 +19,7 @@ from docker.types import LogConfig, Mount
 from enforcer.edges.borg import Ended, ended
 from enforcer.edges.docker_errors import asking
 from enforcer.edges.docker_fields import labels_of, number_of
+from enforcer.edges.signals import disturbed, undisturbed
 from enforcer.errors import ContainerGone, EdgeError
 
 LABEL = "enforcer.vault"
@@ -76,34 +77,39 @@ class Subject:
 @contextmanager
 def subject(api: docker.APIClient, work: Work) -> Iterator[Subject]:
     """The container for some work, for the length of a ``with``: whatever happens it is gone afterwards. Raises EdgeError."""
-    with asking(f"container {work.name}"):
-        made = api.create_container(
-            _image(api),
-            list(work.command),
-            name=work.name,
-            user="0:0",
-            working_dir=VOLUMES,
-            environment=dict(work.environment),
-            labels={LABEL: str(work.vault)},
-            host_config=api.create_host_config(
-                network_mode="none",
-                userns_mode="host",
-                read_only=True,
-                cap_drop=["ALL"],
-                cap_add=list(work.capabilities),
-                security_opt=["no-new-privileges"],
-                pids_limit=PROCESSES,
-                tmpfs={"/tmp": "mode=1777,size=256m,nosuid,nodev"},  # noqa: S108 -- the container's
-                log_config=LogConfig(type="none"),
-                mounts=_mounts(work),
-            ),
-        )
-    identity = str(made["Id"])
-    try:
-        yield Subject(api, identity, work.name)
-    finally:
-        with asking(f"removing container {work.name}"):
-            api.remove_container(identity, force=True)
+    with undisturbed():
+        with asking(f"container {work.name}"):
+            identity = _create(api, work)
+        try:
+            with disturbed():
+                yield Subject(api, identity, work.name)
+        finally:
+            remove(api, identity)
+
+
+def _create(api: docker.APIClient, work: Work) -> str:
+    made = api.create_container(
+        _image(api),
+        list(work.command),
+        name=work.name,
+        user="0:0",
+        working_dir=VOLUMES,
+        environment=dict(work.environment),
+        labels={LABEL: str(work.vault)},
+        host_config=api.create_host_config(
+            network_mode="none",
+            userns_mode="host",  # root of another user namespace could not read what is root's
+            read_only=True,
+            cap_drop=["ALL"],
+            cap_add=list(work.capabilities),
+            security_opt=["no-new-privileges"],
+            pids_limit=PROCESSES,
+            tmpfs={"/tmp": "mode=1777,size=256m,nosuid,nodev"},  # noqa: S108 -- the container's
+            log_config=LogConfig(type="none"),
+            mounts=_mounts(work),
+        ),
+    )
+    return str(made["Id"])
 
 
 def vault_of(api: docker.APIClient, name: str) -> str | None:

@@ -47,8 +47,8 @@ class Vault:
 
     @property
     def is_made(self) -> bool:
-        """Whether there is a repository: Borg writes its config last."""
-        return (self.repository / "config").exists()
+        """Whether there is a repository: it is made elsewhere, and whole when it comes here."""
+        return self.repository.exists()
 
     def note_paused(self, containers: Sequence[str]) -> None:
         """Put down, before the first one is paused, which containers will be; with none, that it is over."""

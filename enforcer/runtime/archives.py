@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
 
 from enforcer.core.backup import FILES, LIST, MANIFEST, Manifest, differences, entry_of, manifest_of, whole
-from enforcer.edges.borg import Borg
+from enforcer.edges.borg import Archive, Borg
 from enforcer.errors import EdgeError, UsageError
 from enforcer.runtime.backup import entries
 
@@ -31,12 +31,12 @@ class Verified:
 def listing(borg: Borg) -> list[dict[str, Any]]:
     """Each whole backup, oldest first, with what it says of itself."""
     archives = borg.archives()
-    return [{"backup": name, **_summary(archives[name])} for name in whole(archives)]
+    return [{"backup": name, **_summary(archives[name].comment)} for name in whole(archives)]
 
 
-def find(borg: Borg, name: str) -> str:
+def find(archives: Iterable[str], name: str) -> str:
     """The backup of that name, or the newest one for ``latest``. Raises UsageError."""
-    names = whole(borg.archives())
+    names = whole(archives)
     if name == LATEST and names:
         return names[-1]
     if name not in names:
@@ -46,23 +46,34 @@ def find(borg: Borg, name: str) -> str:
 
 def contents(borg: Borg, name: str) -> tuple[Manifest, bytes]:
     """A backup's manifest and its list of files, which the manifest vouches for. Raises EdgeError."""
-    manifest = manifest_of(borg.text(name, MANIFEST).decode())
-    listed = borg.text(name, LIST)
+    files = borg.contents(name)
+    manifest, listed = manifest_of(files.get(MANIFEST, b"").decode(errors="replace")), files.get(LIST, b"")
     if hashlib.sha256(listed).hexdigest() != manifest.list_sha256:
         raise EdgeError(f"the list of files of backup {name} is not the one that its manifest names")
     return manifest, listed
 
 
-def verify(borg: Borg, name: str) -> Verified:
-    """Read every file of a backup and compare it with the list."""
+def verify(borg: Borg, name: str, archive: Archive) -> Verified:
+    """Read every file of a backup, whose volumes are in ``archive``, and compare it with the list."""
     try:
         manifest, listed = contents(borg, name)
-        if borg.archive_id(name + FILES) != manifest.files_id:
+        if archive.id != manifest.files_id:
             return Verified(name, 0, (f"the archive {name}{FILES} is not the one that its manifest names",))
         wrong = tuple(islice(_differing(borg, name, listed), SHOWN))
     except EdgeError as e:
         return Verified(name, 0, (str(e),))
     return Verified(name, listed.count(b"\n"), wrong)
+
+
+def verify_all(borg: Borg, name: str = "") -> tuple[tuple[str, ...], tuple[Verified, ...]]:
+    """What is wrong with the repository, and each backup compared, or only the one of that name. Raises UsageError."""
+    broken = borg.check()
+    try:
+        archives = borg.archives()
+    except EdgeError as e:  # damaged so that not even their names are known
+        return (*broken, str(e)), ()
+    names = [find(archives, name)] if name else whole(archives)
+    return broken, tuple(verify(borg, each, archives[each + FILES]) for each in names)
 
 
 def _differing(borg: Borg, name: str, listed: bytes) -> Iterator[str]:

@@ -27,14 +27,14 @@ from enforcer.core.backup import (
     unfinished,
 )
 from enforcer.core.model import Policy
-from enforcer.edges.borg import COMMON, COMPRESSION, WARNINGS, Borg, Ended, environment, fail, installed
+from enforcer.edges.borg import COMMON, COMPRESSION, WARNINGS, Borg, Ended, environment, installed
 from enforcer.edges.dockerd import Dockerd
 from enforcer.edges.last_lines import last_lines
 from enforcer.edges.pausing import paused, wake
 from enforcer.edges.subject import VAULT, Work, subject
 from enforcer.edges.vault import Vault
 from enforcer.errors import EdgeError
-from enforcer.runtime.grants import await_known, refusal, was_refused
+from enforcer.runtime.grants import Needs, await_known, failure, needs_of
 from enforcer.runtime.selection import Selection
 from enforcer.runtime.vaults import remove_orphan
 from enforcer.settings import Settings
@@ -82,8 +82,7 @@ class Backup:
         """The new backup's name and manifest. RefusedError, EdgeError, HostError; then there is no backup of that name."""
         self._prepare()
         name = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-        with paused(self._api, self._vault, tuple(self._order.selection.writers) if self._order.pause else ()) as held:
-            changed = self._read(name + FILES)
+        run, held = self._read(name + FILES)
         logs = tuple(self._log(container) for container in self._order.selection.containers)
         listed = self._list(name + FILES)
         manifest = Manifest(
@@ -92,9 +91,9 @@ class Backup:
             volumes=listed.volumes,
             logs=logs,
             list_sha256=listed.sha256,
-            files_id=self._borg.archive_id(name + FILES),
+            files_id=str(json.loads(run.out)["archive"]["id"]),
             paused=tuple(self._order.selection.writers[c] for c in held),
-            changed=changed,
+            changed=run.said,
         )
         (self._vault.staging / MANIFEST).write_text(text_of_manifest(manifest))
         self._borg.store(name, self._vault.staging, json.dumps(summary_of(manifest)))
@@ -108,11 +107,16 @@ class Backup:
         remove_orphan(self._api, self._order.name, self._vault)
         if self._vault.is_made:
             self._borg.break_lock()
-        else:
-            self._borg.init()
+        else:  # in another place first: what is there is whole
+            fresh = self._vault.staging / self._vault.repository.name
+            Borg(fresh, self._vault.base).init()
+            fresh.rename(self._vault.repository)
 
-    def _read(self, archive: str) -> tuple[str, ...]:
-        """Have a container of ours read the volumes into an archive; the files that changed meanwhile."""
+    def _read(self, archive: str) -> tuple[Ended, tuple[str, ...]]:
+        """Have a container of ours read the volumes into an archive; what it said are the files that changed meanwhile.
+
+        With it, the ids of the containers that stood still.
+        """
         volumes = [v.name for v in self._order.selection.volumes]
         words = ("--json", "--numeric-ids", "--noflags", "--compression", COMPRESSION, "--progress")
         work = Work(
@@ -131,15 +135,15 @@ class Backup:
             capabilities=READING,
             environment=environment(f"{VAULT}/{self._vault.base.name}", f"{self._order.name}-{archive}"),
         )
+        writers = tuple(self._order.selection.writers) if self._order.pause else ()
         with subject(self._api, work) as made:
             cells = await_known(self._settings, made.name, made.id)
-            run = made.run(self._order.hear)
+            with paused(self._api, self._vault, writers) as held:
+                run = made.run(self._order.hear)
         if run.status in (0, WARNINGS) and all(CHANGED in said or GONE in said for said in run.said):
-            return run.said
+            return run, held
         self._discard(archive, run)
-        if was_refused(run):
-            raise refusal(self._order.policy, work.name, cells, volumes, "read-only")
-        raise fail("create", run)
+        raise failure(self._order.policy, Needs(work.name, needs_of(work), cells), run, "create")
 
     def _discard(self, archive: str, run: Ended) -> None:
         """With warnings Borg finishes an archive all the same, without what it could not read."""

@@ -12,14 +12,14 @@ from enforcer.core.inspection import Inspection, Owner
 from enforcer.core.model import Policy
 from enforcer.core.volume import LOCAL, StoredVolume
 from enforcer.edges import refill
-from enforcer.edges.borg import COMMON, Borg, environment, fail, installed
+from enforcer.edges.borg import COMMON, Borg, environment, installed
 from enforcer.edges.dockerd import Dockerd
 from enforcer.edges.subject import VAULT, VOLUMES, Work, subject
 from enforcer.edges.vault import Vault
 from enforcer.edges.volumes import Volumes, make_directory
 from enforcer.errors import EnforcerError, UsageError
 from enforcer.runtime.archives import contents
-from enforcer.runtime.grants import await_known, refusal, was_refused
+from enforcer.runtime.grants import Needs, await_known, failure, needs_of
 from enforcer.runtime.vaults import remove_orphan
 from enforcer.settings import Settings
 
@@ -112,10 +112,8 @@ class Restore:
         with subject(self._api, work) as made:
             cells = await_known(self._settings, made.name, made.id)
             run = made.run(self._order.hear)
-        if run.status and was_refused(run):
-            raise refusal(self._order.policy, work.name, cells, [target], "read-write")
         if run.status:
-            raise fail("extract", run)
+            raise failure(self._order.policy, Needs(work.name, needs_of(work), cells), run, "extract")
 
     def _orders(self, saved: str, target: str) -> dict[str, object]:
         archive = f"{VAULT}/{self._vault.repository.name}::{self._order.backup}{FILES}"

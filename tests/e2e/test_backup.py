@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import docker
 import pytest
 
+from enforcer.core.backup import HALF_RESTORED
 from enforcer.core.event import FileAttempt
 from enforcer.edges.policyfile import read as read_policy
-from tests.e2e.agent import Agent
+from tests.e2e.agent import ENFORCER, Agent
 from tests.e2e.conftest import Containers
 
 BACKUP, RESTORE = "enforcer-backup", "enforcer-restore"
@@ -104,6 +106,11 @@ def ground(agent: Agent, containers: Containers, tmp_path: Path) -> Iterator[Gro
                 volume.remove()
 
 
+HOLE = 24 << 20
+NOISE = 24 << 20
+"""Bytes that cannot be compressed: enough to be caught in the middle of."""
+
+
 def furnish(path: Path) -> None:
     """One of each kind of thing that a directory can hold."""
     (path / "file").write_text("content")
@@ -120,7 +127,7 @@ def furnish(path: Path) -> None:
     Path(os.fsdecode(os.fsencode(path) + b"/bad\xff")).write_text("y")
     with (path / "sparse").open("wb") as file:
         file.write(b"begin")
-        file.truncate(64 << 20)
+        file.truncate(HOLE)
     os.utime(path / "file", ns=(1, 1_600_000_000_123_456_789))
     os.utime(path / "empty", ns=(1, 1_500_000_000_999_999_999))
     path.chmod(0o2750)
@@ -145,27 +152,229 @@ def seen(path: Path) -> dict[str, Any]:
     return found
 
 
+def attempts(agent: Agent, who: str, after: int) -> set[tuple[str, str]]:
+    """What was recorded of a container since then: verdict and data object."""
+    return {
+        (e.verdict.name.lower(), e.attempt.object.name)
+        for e in agent.events(after)
+        if e.who.name == who and isinstance(e.attempt, FileAttempt)
+    }
+
+
+def size(directory: Path) -> int:
+    """Bytes of a repository's segments."""
+    return sum(file.stat().st_size for file in (directory / "repository/data").rglob("*") if file.is_file())
+
+
 def test_everything_of_a_volume_comes_back(ground: Ground) -> None:
     """Into a new volume: owners, modes, times, links, attributes, ACLs, holes and names, as they were."""
     path = ground.owner()
     furnish(path)
     before = seen(path)
+    mark = ground.agent.mark()
     status, said = ground.backup()
     assert status == 0, said
-    assert [v["name"] for v in said["volumes"]] == ["bk-a-data"]
-    assert [b["backup"] for b in ground.list()] == [said["backup"]]
+    assert [(v["name"], v["files"]) for v in said["volumes"]] == [("bk-a-data", len(before))]
+    [listed] = ground.list()
+    assert (listed["backup"], listed["volumes"]) == (said["backup"], ["bk-a-data"])
     status, told = ground.restore("latest", "--into", "bk-new")
     assert status == 0, told
     new = ground.volume("bk-new")
     assert seen(new) == before
-    found = (new / "sparse").stat()
-    assert found.st_blocks * 512 <= found.st_size // 4  # Borg keeps holes by the chunk, which is 8 MiB at most
+    assert (new / "sparse").stat().st_blocks * 512 <= HOLE // 2  # Borg keeps holes by the chunk: 8 MiB at most
+    assert ground.agent.rise(mark) == {}
 
 
-def attempts(agent: Agent, who: str, after: int) -> list[tuple[str, str]]:
-    """What was recorded of a container: verdict and object."""
-    return [
-        (e.verdict.name.lower(), e.attempt.object.name)
-        for e in agent.events(after)
-        if e.who.name == who and isinstance(e.attempt, FileAttempt)
-    ]
+def test_the_policy_decides_over_a_backup(ground: Ground) -> None:
+    """One volume without a grant, and all of it fails: which volume and which rule is said, and the journal shows it."""
+    agent = ground.agent
+    for name in ("bk-a", "bk-b"):
+        (ground.owner(name) / "f").write_text(name)
+    agent.stop()
+    agent.start("--record", "accesses")
+    try:
+        ground.put(read="bk-a-data")
+        mark = agent.mark()
+        status, said = ground.backup()
+        assert (status, "does not let enforcer-backup read bk-b-data" in said) == (1, True), said
+        assert "`- {who: backup, read-only: [bk-b-data]}` to data.rules" in said
+        assert ground.list() == []
+        agent.await_events(mark, 1)
+        refused = attempts(agent, BACKUP, mark.sequence) - {("allowed", "bk-a-data")}
+        assert refused == {(agent.stopped[0], "bk-b-data")}
+
+        ground.put(write="bk-other")
+        mark = agent.mark()
+        status, said = ground.backup("--volume", "bk-b-data")
+        assert status == 0, said
+        agent.await_that("its reads", lambda: attempts(agent, BACKUP, mark.sequence) == {("allowed", "bk-b-data")})
+        status, told = ground.restore("latest", "--into", "bk-new")
+        assert (status, "read-write: [bk-new]" in told) == (1, True), told
+        assert "bk-new" not in {v.name for v in ground.client.volumes.list()}
+    finally:
+        agent.stop()
+
+
+def test_a_second_backup_adds_what_is_new(ground: Ground) -> None:
+    """The same data costs next to nothing, what has logs keeps them, and what is not to be kept goes."""
+    path = ground.volume("bk-a-data")
+    (path / "noise").write_bytes(os.urandom(NOISE))
+    ground.containers.start("sh", "-c", "seq 5; sleep 1000", name="bk-a", volumes=["bk-a-data:/data"])
+    ground.agent.await_container("bk-a")
+    _, first = ground.backup("--log-lines", "3")
+    assert [(log["container"], log["lines"]) for log in first["logs"]] == [("bk-a", 3)]
+    one = size(ground.vault)
+    assert one > NOISE
+    _, second = ground.backup()
+    two = size(ground.vault)
+    assert two - one < one // 50
+    (path / "noise").unlink()
+    _, third = ground.backup("--keep", "1")
+    assert [b["backup"] for b in ground.list()] == [third["backup"]]
+    assert size(ground.vault) < one // 10
+    assert len({b["backup"] for b in (first, second, third)}) == 3
+
+
+class Command:
+    """A backup that runs while the test does something to it."""
+
+    def __init__(self, ground: Ground, *words: str) -> None:
+        argv = [*ground.agent.inside, ENFORCER, "backup", *ground.common, *words]
+        self.ground = ground
+        self.child = subprocess.Popen(argv, env=ground.agent.environment, stderr=subprocess.PIPE, text=True)
+
+    def await_written(self, more: int) -> None:
+        """Return once so many bytes are in the repository, and it still runs."""
+        self.ground.agent.await_that("data to be written", lambda: size(self.ground.vault) >= more)
+        assert self.child.poll() is None
+
+    def await_state(self, name: str, state: str) -> None:
+        """Return once a container is in a state."""
+        containers = self.ground.client.containers
+        self.ground.agent.await_that(f"{name} to be {state}", lambda: containers.get(name).status == state)
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status, and its complaint."""
+        _, said = self.child.communicate(timeout=60)
+        return self.child.returncode, said
+
+
+def test_what_is_paused_runs_again(ground: Ground) -> None:
+    """Whoever may write stands still while it is read; SIGTERM and kill -9 are undone; what others have paused stays so."""
+    for name in ("bk-a", "bk-b"):
+        (ground.owner(name) / "noise").write_bytes(os.urandom(1 << 20))
+    running, still = (ground.client.containers.get(name) for name in ("bk-a", "bk-b"))
+    still.pause()
+    states = lambda: [c.status for c in ground.client.containers.list(filters={"name": "bk-"})]  # noqa: E731
+    try:
+        for number, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
+            command = Command(ground, "--pause")
+            command.await_state("bk-a", "paused")
+            command.child.send_signal(number)
+            assert command.end()[0] == status
+            running.reload()
+            assert running.status == ("running" if number == signal.SIGTERM else "paused")
+        assert ground.list() == []
+        status, said = ground.backup("--pause")
+        assert (status, said["paused"]) == (0, ["bk-a"])
+        assert sorted(states()) == ["paused", "running"]
+    finally:
+        still.unpause()
+
+
+def test_an_interrupted_backup_is_none(ground: Ground) -> None:
+    """Its container is killed in the middle; meanwhile a second one is refused; the next one goes on."""
+    (ground.owner() / "noise").write_bytes(os.urandom(2 * NOISE))
+    command = Command(ground)
+    command.await_written(NOISE // 4)
+    status, said = ground.backup()
+    assert (status, "another backup" in said) == (4, True)
+    ground.client.containers.get(BACKUP).kill()
+    status, said = command.end()
+    assert (status, "was killed" in said) == (4, True), said
+    assert ground.list() == []
+    command = Command(ground)
+    command.await_written(NOISE // 4)
+    command.child.kill()
+    assert command.end()[0] == -signal.SIGKILL
+    status, said = ground.backup()
+    assert status == 0, said
+    assert [b["backup"] for b in ground.list()] == [said["backup"]]
+    assert ground.verify()[0] == 0
+
+
+def test_a_full_disk(ground: Ground) -> None:
+    """It is said, nothing that looks whole is left, and with more room the next one goes on."""
+    ground.vault.mkdir(mode=0o700)
+    (ground.owner() / "noise").write_bytes(os.urandom(NOISE))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={NOISE // 2},mode=0700", "vault", ground.vault], check=True)
+    try:
+        status, said = ground.backup()
+        assert (status, "No space left on device" in said) == (4, True), said
+        subprocess.run(["mount", "-o", f"remount,size={8 * NOISE}", ground.vault], check=True)
+        assert ground.list() == []
+        status, said = ground.backup()
+        assert status == 0, said
+    finally:
+        subprocess.run(["umount", ground.vault], check=True)
+
+
+def test_a_flipped_bit_is_found(ground: Ground) -> None:
+    """In the data of the repository, by its checksums and by the hash of the file."""
+    (ground.owner() / "noise").write_bytes(os.urandom(1 << 20))
+    assert ground.backup()[0] == 0
+    status, found = ground.verify("latest")
+    assert (status, found["repository"], [b["wrong"] for b in found["backups"]]) == (0, [], [[]])
+    segment = max((ground.vault / "repository/data").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    status, found = ground.verify()
+    assert status == 1
+    assert found["repository"]
+    assert ground.restore("latest", "--into", "bk-new")[0] != 0
+    assert "bk-new" not in {v.name for v in ground.client.volumes.list()}
+
+
+def test_where_a_restore_goes(ground: Ground, tmp_path: Path) -> None:
+    """Never into what is in use; into what is not empty only when told; a volume that is gone comes back as it was made."""
+    device = tmp_path / "device"
+    device.mkdir(mode=0o755)
+    options = {"type": "none", "o": "bind", "device": str(device)}
+    ground.client.volumes.create("bk-a-data", driver_opts=options, labels={"purpose": "data"})
+    container = ground.containers.start(name="bk-a", volumes=["bk-a-data:/data"])
+    (device / "f").write_text("then")
+    assert ground.backup()[0] == 0
+    (device / "f").write_text("now")
+    (device / "later").mkdir()
+    status, said = ground.restore("latest", "--replace")
+    assert (status, "in use by bk-a" in said) == (2, True), said
+    container.remove(force=True)
+    status, said = ground.restore("latest")
+    assert (status, "not empty" in said) == (2, True), said
+    status, said = ground.restore("latest", "--replace")
+    assert (status, [p.name for p in device.iterdir()], (device / "f").read_text()) == (0, ["f"], "then"), said
+    ground.client.volumes.get("bk-a-data").remove()
+    (device / "f").unlink()
+    device.rmdir()
+    status, said = ground.restore("latest")
+    assert (status, (device / "f").read_text()) == (0, "then"), said
+    made = ground.client.volumes.get("bk-a-data").attrs
+    assert (made["Options"], made["Labels"]) == (options, {"purpose": "data"})
+
+
+def test_an_interrupted_restore_does_not_look_whole(ground: Ground) -> None:
+    """Until all is there and compared, what was in the volume stays, beside a directory that says so; the next one goes on."""
+    (ground.owner() / "noise").write_bytes(os.urandom(2 * NOISE))
+    assert ground.backup()[0] == 0
+    kept = ground.volume("bk-kept")
+    argv = [*ground.agent.inside, ENFORCER, "restore", *ground.common, "latest", "--into", "bk-kept"]
+    with subprocess.Popen(argv, env=ground.agent.environment) as child:
+        ground.agent.await_that("files", lambda: any((kept / HALF_RESTORED).rglob("noise")))
+        child.kill()
+    assert [p.name for p in kept.iterdir()] == [HALF_RESTORED]
+    status, said = ground.restore("latest", "--into", "bk-kept")
+    assert (status, [p.name for p in kept.iterdir()]) == (0, ["noise"]), said
+    (kept / HALF_RESTORED).mkdir()
+    status, said = ground.backup("--volume", "bk-kept")
+    assert (status, "restore that was interrupted" in said) == (4, True), said
