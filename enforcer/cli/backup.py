@@ -34,7 +34,7 @@ LINES = 1000
 """Of a container's log that the guide's script keeps ("Volume Backup Strategy")."""
 
 vault_option = click.option(
-    "--to",
+    "--backups",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
     default=BACKUPS,

@@ -31,8 +31,9 @@ COMMON = ("--log-json",)
 
 
 def installed() -> str:
-    """Where the program is. Raises ``HostError``."""
-    if not (found := shutil.which("borg")):
+    """Where the program is: with the host's own, which a container of ours has mounted. Raises ``HostError``."""
+    found = shutil.which("borg", path=PATH)
+    if not found:
         raise HostError("backups need the program borg: apt install borgbackup")
     return os.path.realpath(found)
 
@@ -53,12 +54,14 @@ def environment(base: str, host: str) -> dict[str, str]:
         "LOGNAME": "root",  # whom Borg puts down as who made it: in the container no name goes with the number
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": PATH,
         **({PASSPHRASE: passphrase} if passphrase else {}),
     }
 
 
 _ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
 
 LOCKS = ("lock.exclusive", "lock.roster")
 """In a repository that somebody has locked."""

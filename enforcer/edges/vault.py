@@ -81,13 +81,13 @@ def held(directory: Path, *, make: bool = False) -> Iterator[Vault]:
             vault.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(vault.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError as e:
-        raise UsageError(f"there are no backups in {directory}: name their directory with --to") from e
+        raise UsageError(f"there are no backups in {directory}: name their directory with --backups") from e
     except OSError as e:
-        raise HostError(f"cannot use {directory} ({e.strerror}): run as root, or choose another with --to") from e
+        raise HostError(f"cannot use {directory} ({e.strerror}): run as root, or choose another with --backups") from e
     try:
         _take(fd, directory)
         if not make and not vault.is_made:
-            raise UsageError(f"there are no backups in {directory}: name their directory with --to")
+            raise UsageError(f"there are no backups in {directory}: name their directory with --backups")
         _clear(vault.staging)
         yield vault
     finally:
@@ -113,7 +113,7 @@ def _take(fd: int, directory: Path) -> None:
     found = os.fstat(fd)
     if found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
         raise HostError(
-            f"others may look into {directory}: chown it to root and chmod 0700 it, or choose another with --to"
+            f"others may look into {directory}: chown it to root and chmod 0700 it, or choose another with --backups"
         )
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -55,7 +55,7 @@ class Ground:
     def common(self) -> list[str]:
         """The options that say where everything is."""
         run = self.agent.directory / "run"
-        return ["--to", str(self.vault), "--policy", str(self.agent.policy), "--run", str(run)]
+        return ["--backups", str(self.vault), "--policy", str(self.agent.policy), "--run", str(run)]
 
     def backup(self, *words: str) -> tuple[int, Any]:
         """Exit status, and what it says: JSON, or its complaint."""
@@ -69,13 +69,13 @@ class Ground:
 
     def list(self) -> list[dict[str, Any]]:
         """The whole backups."""
-        done = self.agent.ask("backup", "list", "--to", str(self.vault), "--format", "json")
+        done = self.agent.ask("backup", "list", "--backups", str(self.vault), "--format", "json")
         assert done.returncode == 0, done.stderr
         return list(json.loads(done.stdout))
 
     def verify(self, *words: str) -> tuple[int, Any]:
         """Exit status, and what is wrong."""
-        done = self.agent.ask("backup", "verify", "--to", str(self.vault), "--format", "json", *words, timeout=120)
+        done = self.agent.ask("backup", "verify", "--backups", str(self.vault), "--format", "json", *words, timeout=120)
         return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
 
     def volume(self, name: str) -> Path:
