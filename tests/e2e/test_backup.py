@@ -183,6 +183,16 @@ def test_everything_of_a_volume_comes_back(ground: Ground) -> None:
     assert seen(new) == before
     assert (new / "sparse").stat().st_blocks * 512 <= HOLE // 2  # Borg keeps holes by the chunk: 8 MiB at most
     assert ground.agent.rise(mark) == {}
+    archive = f"{ground.vault}/repository::{said['backup']}.files"
+    read = ["borg", "extract", "--stdout", archive, "bk-a-data/file"]
+    environment = {
+        **os.environ,
+        "BORG_BASE_DIR": str(ground.directory),
+        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+    }
+    environment["BORG_RELOCATED_REPO_ACCESS_IS_OK"] = "yes"
+    plain = subprocess.run([*ground.agent.inside, *read], check=True, capture_output=True, env=environment)
+    assert plain.stdout == b"content"
 
 
 def test_the_policy_decides_over_a_backup(ground: Ground) -> None:
@@ -282,12 +292,22 @@ def test_what_is_paused_runs_again(ground: Ground) -> None:
         still.unpause()
 
 
+def confined(attributes: dict[str, Any], vault: str) -> None:
+    """The container of a backup can read what is mounted, write to the backups alone, and go nowhere."""
+    host = attributes["HostConfig"]
+    assert (host["NetworkMode"], host["ReadonlyRootfs"], host["SecurityOpt"]) == ("none", True, ["no-new-privileges"])
+    assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], ["DAC_READ_SEARCH"], False)
+    assert [m["Source"] for m in attributes["Mounts"] if m["RW"]] == [vault]
+    assert "bk-a-data" in [m.get("Name") for m in attributes["Mounts"]]
+
+
 def test_an_interrupted_backup_is_none(ground: Ground) -> None:
     """Its container is killed in the middle; meanwhile a second one is refused; the next one goes on."""
     (ground.owner() / "noise").write_bytes(os.urandom(2 * NOISE))
     command = Command(ground)
     command.await_written(NOISE // 4)
     saver = ground.client.containers.get(BACKUP)
+    confined(saver.attrs, str(ground.vault))
     saver.pause()  # else it would be through before the second one has begun
     status, said = ground.backup()
     assert (status, "another backup" in said) == (4, True)
@@ -336,6 +356,22 @@ def test_a_flipped_bit_is_found(ground: Ground) -> None:
     assert found["repository"]
     assert ground.restore("latest", "--into", "bk-new")[0] != 0
     assert "bk-new" not in {v.name for v in ground.client.volumes.list()}
+
+
+def test_with_a_passphrase(ground: Ground) -> None:
+    """The first backup's passphrase is needed from then on, and the repository's config holds a key."""
+    (ground.owner() / "secret").write_text("nobody else's business" * 100)
+    argv = ["--backups", str(ground.vault)]
+    knows = {"env": {**ground.agent.environment, "BORG_PASSPHRASE": "sesame"}, "timeout": 120}
+    done = ground.agent.ask("backup", *ground.common, **knows)
+    assert done.returncode == 0, done.stderr
+    done = ground.agent.ask("backup", "list", *argv)
+    assert (done.returncode, "passphrase" in done.stderr) == (4, True)
+    assert ground.agent.ask("backup", "verify", *argv, **knows).returncode == 0
+    done = ground.agent.ask("restore", *ground.common, "latest", "--into", "bk-new", **knows)
+    assert done.returncode == 0, done.stderr
+    assert (ground.volume("bk-new") / "secret").read_bytes() == (ground.volume("bk-a-data") / "secret").read_bytes()
+    assert "key = " in (ground.vault / "repository/config").read_text()
 
 
 def test_where_a_restore_goes(ground: Ground, tmp_path: Path) -> None:
