@@ -16,7 +16,7 @@ from pathlib import Path
 import docker
 from docker.types import LogConfig, Mount
 
-from enforcer.edges.borg import Ended, ended
+from enforcer.edges.borg import Ended, ended, message_of
 from enforcer.edges.docker_errors import asking
 from enforcer.edges.docker_fields import labels_of, number_of
 from enforcer.edges.signals import disturbed, undisturbed
@@ -69,7 +69,7 @@ class Subject:
                 *lines, rest = (rest + (stderr or b"")).split(b"\n")
                 for line in lines:
                     hear(line)
-                    err.append(line)
+                    err += [line] if message_of(line) else []  # hours of progress are not kept
             status = number_of(self._api.wait(self.id), "StatusCode")
         return ended(status, out, b"\n".join([*err, rest]))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enforcer.cli.backup import progress
 from enforcer.core.backup import (
     FILES,
     Entry,
@@ -222,6 +225,34 @@ def test_a_vault_is_for_root_and_for_one(tmp_path) -> None:
     place.chmod(0o750)
     with pytest.raises(HostError, match="others may look"), held(place, make=True):
         pass
+
+
+class Terminal(io.StringIO):
+    """Standard error as a person sees it, or not."""
+
+    def __init__(self, *, there: bool) -> None:
+        super().__init__()
+        self.there = there
+
+    def isatty(self) -> bool:
+        """As asked for."""
+        return self.there
+
+
+def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that is written over and wiped in the end; nothing at all where nobody looks."""
+    lines = [
+        {"type": "archive_progress", "nfiles": 3, "original_size": 70, "path": "x"},
+        {"type": "progress_percent", "current": 1, "total": 4},
+        {"type": "log_message", "message": "no progress"},
+    ]
+    for there in (True, False):
+        monkeypatch.setattr(sys, "stderr", shown := Terminal(there=there))
+        with progress("read") as hear:
+            for line in lines:
+                hear(json.dumps(line).encode())
+        wanted = ["", "3 files, 70 bytes read\x1b[K", "25 % read\x1b[K", "\x1b[K"] if there else [""]
+        assert shown.getvalue().split("\r") == wanted
 
 
 def listed(path, **changes):
