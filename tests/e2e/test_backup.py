@@ -302,7 +302,7 @@ def confined(attributes: dict[str, Any], vault: str) -> None:
 
 def test_an_interrupted_backup_is_none(ground: Ground) -> None:
     """Its container is killed in the middle; meanwhile a second one is refused; the next one goes on."""
-    (ground.owner() / "noise").write_bytes(os.urandom(2 * NOISE))
+    (ground.owner() / "noise").write_bytes(os.urandom(4 * NOISE))
     command = Command(ground)
     command.await_written(NOISE // 4)
     saver = ground.client.containers.get(BACKUP)
@@ -400,7 +400,7 @@ def test_where_a_restore_goes(ground: Ground, tmp_path: Path) -> None:
 
 def test_an_interrupted_restore_does_not_look_whole(ground: Ground) -> None:
     """Until all is there and compared, what was in the volume stays, beside a directory that says so; the next one goes on."""
-    (ground.owner() / "noise").write_bytes(os.urandom(2 * NOISE))
+    (ground.owner() / "noise").write_bytes(os.urandom(4 * NOISE))
     assert ground.backup()[0] == 0
     kept = ground.volume("bk-kept")
     argv = [*ground.agent.inside, ENFORCER, "restore", *ground.common, "latest", "--into", "bk-kept"]
