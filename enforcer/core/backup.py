@@ -31,7 +31,8 @@ class Entry:
     """One file as it is in the archive. ``path`` is within the volume, ``.`` its own directory; ``mtime`` in seconds since 1970.
 
     ``kind`` is ``file``, ``directory``, ``symlink``, ``hardlink``, ``fifo``, ``character`` or ``block``; ``link`` is what a
-    symbolic link says, or the path of the file whose other name this is. ``sha256`` is a file's, hexadecimal.
+    symbolic link says, or the path of the file whose other name this is (``../VOLUME/…`` in another volume). ``sha256`` is a
+    file's, hexadecimal.
     """
 
     volume: str

@@ -194,7 +194,7 @@ def entries(tar: tarfile.TarFile) -> Iterator[Entry]:
     """The files of an archive of volumes, in its order, each hashed. Raises EdgeError."""
     for member in tar:
         volume, _, path = member.name.partition("/")
-        link = member.linkname.partition("/")[2] if member.islnk() else member.linkname
+        link = _other_name(member.linkname, volume) if member.islnk() else member.linkname
         content = tar.extractfile(member) if member.isreg() else None
         yield Entry(
             volume=volume,
@@ -208,6 +208,12 @@ def entries(tar: tarfile.TarFile) -> Iterator[Entry]:
             link=link,
             sha256=_hashed(content) if content else "",
         )
+
+
+def _other_name(name: str, volume: str) -> str:
+    """Where the file of a hard link is: in the same volume, or (two volumes on one filesystem) in another."""
+    other, _, path = name.partition("/")
+    return path if other == volume else f"../{name}"
 
 
 def _hashed(content: IO[bytes]) -> str:

@@ -357,17 +357,18 @@ def test_a_flipped_bit_is_found(ground: Ground) -> None:
 
 
 def test_with_a_passphrase(ground: Ground) -> None:
-    """The first backup's passphrase is needed from then on, and the repository's config holds a key."""
+    """It is needed from then on. A hard link into another volume comes back as a file."""
     (ground.owner() / "secret").write_text("nobody else's business" * 100)
+    (ground.owner("bk-b") / "same").hardlink_to(ground.volume("bk-a-data") / "secret")
     argv = ["--backups", str(ground.vault)]
     knows = {"env": {**ground.agent.environment, "BORG_PASSPHRASE": "sesame"}, "timeout": 120}
     done = ground.agent.ask("backup", *ground.common, **knows)
     assert done.returncode == 0, done.stderr
     done = ground.agent.ask("backup", "list", *argv)
     assert (done.returncode, "passphrase" in done.stderr) == (4, True)
-    done = ground.agent.ask("restore", *ground.common, "latest", "--into", "bk-new", **knows)
+    done = ground.agent.ask("restore", *ground.common, "latest", "--volume", "bk-b-data", "--into", "bk-new", **knows)
     assert done.returncode == 0, done.stderr
-    assert (ground.volume("bk-new") / "secret").read_bytes() == (ground.volume("bk-a-data") / "secret").read_bytes()
+    assert (ground.volume("bk-new") / "same").read_bytes() == (ground.volume("bk-a-data") / "secret").read_bytes()
     assert "key = " in (ground.vault / "repository/config").read_text()
 
 

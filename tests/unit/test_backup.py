@@ -285,3 +285,17 @@ def test_a_hard_link_that_is_a_copy_is_seen(tmp_path) -> None:
     for name, wrong in (("g", 0), ("h", 1)):
         entry = listed(tmp_path / name, kind="hardlink", link="f")
         assert len(list(refill.differing(entry, str(tmp_path)))) == wrong
+
+
+def test_a_hard_link_into_another_volume_is_compared_with_that_file(tmp_path) -> None:
+    """Restored alone it is a file of its own, with the same content."""
+    (tmp_path / "f").write_text("x")
+    other = {**listed(tmp_path / "f"), "volume": "w", "path": "deep/one"}
+    link = listed(tmp_path / "f", kind="hardlink", link="../w/deep/one", sha256="")
+    own = {**listed(tmp_path / "f"), "kind": "directory", "path": "."}
+    own |= {"mode": tmp_path.stat().st_mode & 0o7777, "mtime": int(tmp_path.stat().st_mtime_ns / 1e9)}
+    for sha256, wrong in ((other["sha256"], []), ("5", ["sha256"])):
+        place = tmp_path.with_suffix(".list")
+        place.write_text("".join(json.dumps(e) + "\n" for e in ({**other, "sha256": sha256}, link, own)))
+        found = list(refill.compared(str(place), "v", str(tmp_path)))
+        assert [w for w in ("sha256", "other name") if any(w in f for f in found)] == wrong, found
