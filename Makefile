@@ -15,6 +15,7 @@ APT += busybox-static
 APT += prometheus
 APT += jq zstd
 APT += docker-compose
+APT += borgbackup acl
 APT += gcc libc6-dev openssl
 APT += qemu-system-x86 mmdebstrap e2fsprogs cpio
 APT += vagrant systemd

@@ -3,6 +3,7 @@
 ::
 
     EnforcerError   1
+    │ RefusedError  1   the policy refuses what the command needs        (the operator grants it)
     ├ PolicyError   2   the YAML is wrong: file, line, field, reason     (the operator fixes the file)
     │ UsageError    2   the command line is wrong                        (the operator fixes the call)
     ├ HostError     3   this host cannot do it: what is missing          (the operator fixes the host)
@@ -51,6 +52,10 @@ class UsageError(EnforcerError):
     """The command cannot mean anything: an unknown container, a flag that contradicts another."""
 
     exit_code = 2
+
+
+class RefusedError(EnforcerError):
+    """The enforcer refuses what a command of ours needs. The message names the rule that would grant it."""
 
 
 class HostError(EnforcerError):

@@ -14,6 +14,7 @@ STATE = Path("/var/lib/enforcer")
 JOURNAL = Path("/var/log/enforcer")
 RUN = Path("/run/enforcer")
 PINS = Path("/sys/fs/bpf/enforcer")
+BACKUPS = Path("/var/backups/enforcer")
 LISTEN = "127.0.0.1:9469"
 
 DEFAULT_PARENT = {"cgroupfs": "/docker", "systemd": "/system.slice"}

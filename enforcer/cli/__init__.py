@@ -30,6 +30,8 @@ COMMANDS = {
     "learn": "enforcer.cli.learn:learn_command",
     "verify": "enforcer.cli.verify:verify_group",
     "volumes": "enforcer.cli.volumes:volumes_group",
+    "backup": "enforcer.cli.backup:backup_group",
+    "restore": "enforcer.cli.backup:restore_command",
     "diagnose": "enforcer.cli.diagnose:diagnose_command",
     "compose": "enforcer.cli.compose:compose_group",
 }

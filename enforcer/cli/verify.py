@@ -76,7 +76,7 @@ def verify_group(  # noqa: PLR0913 -- its options
     connections as `verify network` does. Exits 1 if a check fails; warnings are for a person to look at.
     """
     if context.invoked_subcommand:
-        _refuse_options(context)
+        refuse_options(context)
         return 0
     policy = load(policy_path)
     asked = [address_of(text) for text in outside]
@@ -100,12 +100,12 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _refuse_options(context: click.Context) -> None:
+def refuse_options(context: click.Context) -> None:
     """An option before the subcommand would say nothing, and look as if it did. Raises ``UsageError``."""
     given = [n for n in context.params if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
     if given:
         raise UsageError(
-            f"options of `verify {context.invoked_subcommand}` go after the word {context.invoked_subcommand}"
+            f"options of `{context.info_name} {context.invoked_subcommand}` go after the word {context.invoked_subcommand}"
         )
 
 

@@ -23,3 +23,4 @@ class StoredVolume:
     path: str = ""
     owner: Owner | None = None
     empty: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)

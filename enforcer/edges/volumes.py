@@ -12,7 +12,7 @@ import docker
 from enforcer.core.inspection import Owner
 from enforcer.core.volume import StoredVolume
 from enforcer.edges.docker_errors import asking
-from enforcer.edges.docker_fields import name_of, text_of
+from enforcer.edges.docker_fields import labels_of, name_of, text_of
 from enforcer.edges.inspections import owner_of
 from enforcer.errors import EdgeError
 
@@ -32,13 +32,19 @@ class Volumes:
             found = [_stored(v) for v in self._api.volumes().get("Volumes") or ()]
         return tuple(sorted(found, key=lambda v: v.name))
 
-    def create(self, name: str, options: Mapping[str, str]) -> StoredVolume:
+    def create(self, name: str, options: Mapping[str, str], labels: Mapping[str, str] | None = None) -> StoredVolume:
         """A new volume of the local driver. Raises EdgeError, also where one of that name came meanwhile with other options."""
         with asking(f"volume {name}"):
-            made = _stored(self._api.create_volume(name, driver="local", driver_opts=dict(options)))
+            asked = self._api.create_volume(name, driver="local", driver_opts=dict(options), labels=dict(labels or {}))
+            made = _stored(asked)
         if dict(made.options) != dict(options):
             raise EdgeError(f"volume {name} was made by somebody else meanwhile, with other options: it is left alone")
         return made
+
+    def remove(self, name: str) -> None:
+        """Remove a volume with what is in it. Raises EdgeError."""
+        with asking(f"volume {name}"):
+            self._api.remove_volume(name)
 
 
 def _stored(found: dict[str, Any]) -> StoredVolume:
@@ -52,6 +58,7 @@ def _stored(found: dict[str, Any]) -> StoredVolume:
         path=path,
         owner=owner_of(path),
         empty=_is_empty(path),
+        labels=labels_of(found),
     )
 
 
