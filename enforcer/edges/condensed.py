@@ -1,8 +1,9 @@
 """The journal read for what it comes to: equal attempts are one event with their sum, so that each is judged once, not each line.
 
 Of a line only that is looked at which an answer depends on, as the bytes that it is: the first line of a kind is decoded in full,
-and strictly; for the others the kind is looked up. Kinds differ in container, verdict, rules, object and all that is under
-``enforcer``, the count aside; in a process, a path or a time they do not.
+and strictly; for the others the kind is looked up. That each line is a record at all is looked at, too, or was when it was
+sealed. Kinds differ in container, verdict, rules, object and all that is under ``enforcer``, the count aside; in a process, a path
+or a time they do not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from enforcer.core.query import Query
 from enforcer.core.timestamp import to_rfc3339
 from enforcer.core.words import escape
 from enforcer.edges.ecs import decode
+from enforcer.edges.index import holds_records_only
 from enforcer.edges.segments import blocks, is_complete, is_gone, read, segments_of
 from enforcer.edges.skim import AFTER, Skim, Sum, are_sound
 from enforcer.edges.tail import tail_of
@@ -104,9 +106,10 @@ class Condensed:
                 if segment != path and is_gone(segment):
                     continue  # retention has removed it since it was listed
                 number, whole = 0, segment == path or is_complete(segment, segments)
+                sound = holds_records_only(segment)
                 found = blocks(segment, size=BLOCK)
                 for block in found if whole else _until(_committed_end(segment), found):
-                    yield from self._block(block, segment, number)
+                    yield from self._block(block, segment, number, sound=sound)
                     number += len(block) - len(block.replace(b"\n", b""))  # a tenth of what bytes.count takes
                     if self._room <= 0:
                         yield from self._handed_on(segment)
@@ -129,8 +132,8 @@ class Condensed:
                 pass
             raise AbiError(f"{escape(str(segment))}: {e}") from e
 
-    def _block(self, block: bytes, segment: Path, number: int) -> Iterator[Event]:
-        heads: list[bytes] = []
+    def _block(self, block: bytes, segment: Path, number: int, *, sound: bool) -> Iterator[Event]:
+        heads: list[bytes] | None = None if sound else []
         left = list(enumerate(block.split(b"\n")[:-1]) if self._timed else self._skim.unknown(block, heads))
         if not are_sound(heads, block):
             for at, raw in enumerate(block.split(b"\n")[:-1]):

@@ -31,6 +31,10 @@ class _Event(msgspec.Struct, frozen=True):
     sequence: int
 
 
+class _Process(msgspec.Struct, frozen=True):
+    pid: int = 0
+
+
 class _Ours(msgspec.Struct, frozen=True):
     verdict: str = ""
     count: int = 0
@@ -46,6 +50,7 @@ class _Line(msgspec.Struct, frozen=True):
     timestamp: str = msgspec.field(name="@timestamp")
     container: _Part = _Part()
     network: _Part = _Part()
+    process: _Process = _Process()
 
 
 class Count(msgspec.Struct):
@@ -159,6 +164,12 @@ def index_of(segment: Path) -> Index | None:
         if segment.name.endswith(SEALED) and index.sealed == segment.stat().st_size:
             return index
     return None
+
+
+def holds_records_only(segment: Path) -> bool:
+    """Was every line of a sealed segment found to be a record when it was sealed? Its checksum says that it still is the same."""
+    index = index_of(segment)
+    return index is not None and not index.rest
 
 
 def may_hold(segment: Path, *, since: int | None, until: int | None, containers: Sequence[str]) -> bool:

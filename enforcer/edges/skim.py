@@ -54,13 +54,15 @@ _HEADS = msgspec.json.Decoder(_Head)
 _CLOSED = b'"}}\n'  # a string, its section and the line
 
 
-def are_sound(heads: Iterable[bytes], block: bytes) -> bool:
+def are_sound(heads: Iterable[bytes] | None, block: bytes) -> bool:
     """Whether what known lines have before their common parts is as we write it, and all of the block is UTF-8.
 
-    If not, or if a time is one that only we write, who reads line by line says more.
+    ``heads`` is None where every line is known to be a record (``enforcer.edges.index.holds_records_only``). If it is not so,
+    or if a time is one that only we write, who reads line by line says more.
     """
     try:
-        _HEADS.decode_lines(_CLOSED.join([*heads, b""]))
+        if heads is not None:
+            _HEADS.decode_lines(_CLOSED.join([*heads, b""]))
         return block.isascii() or bool(block.decode())
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
@@ -98,10 +100,10 @@ class Skim:
             return
         self._known[_without_destination(line[begin:]) if anywhere else line[begin:]] = total
 
-    def unknown(self, block: bytes, heads: list[bytes]) -> Iterator[tuple[int, bytes]]:
+    def unknown(self, block: bytes, heads: list[bytes] | None) -> Iterator[tuple[int, bytes]]:
         """Count the lines of a block that are known; the others, each with its place among all.
 
-        ``heads`` takes what the known ones have before their common parts, for ``are_sound``.
+        ``heads`` takes what the known ones have before their common parts, for ``are_sound``, if it has to be looked at.
         """
         known, find, head = self._known.get, block.find, block.startswith
         start = number = 0
@@ -111,7 +113,8 @@ class Skim:
             if total is None or not head(_HEAD, start):
                 yield number, block[start:end]
             else:
-                heads.append(block[start:begin])
+                if heads is not None:
+                    heads.append(block[start:begin])
                 time = block[start + _TIME : start + _TIME + 30]
                 if time < total.last:
                     total.add(1, time, time)

@@ -17,8 +17,10 @@ from enforcer.core.replay import Comparison, Replay
 from enforcer.edges import condensed
 from enforcer.edges.condensed import Condensed
 from enforcer.edges.ecs import encode
+from enforcer.edges.index import holds_records_only, index_of
 from enforcer.edges.journal import Journal
-from enforcer.edges.segments import read, segments_of
+from enforcer.edges.seal import tidy
+from enforcer.edges.segments import read, sealed, segment_name, segments_of
 from enforcer.errors import EdgeError
 from enforcer.settings import Limits
 from tests.edges.test_journal import EVENT
@@ -154,20 +156,20 @@ def test_a_line_that_is_none_of_ours_is_named(tmp_path, bad, complaint, before):
     assert f"{path}:{before + 1}: " in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        GOOD.replace(b'"sequence":1,', b'"sequence":1,,,,\xff'),
-        GOOD.replace(b"mcp-01 tried", b"mcp-01 \xff tried"),
-        GOOD.replace(b"mcp-01 tried", b"mcp-01 \0 tried"),
-        b"\0" * 512 + GOOD,
-        GOOD[:100] + GOOD,
-        GOOD[:300] + GOOD,
-        GOOD.replace(b'"@timestamp":"2025-11-18', b'"@timestamp":"2025-99-99'),
-        GOOD[:-1] + GOOD + b"\n",
-        b"\n" + GOOD[:-1] + GOOD,
-    ],
-)
+DAMAGES = [
+    GOOD.replace(b'"sequence":1,', b'"sequence":1,,,,\xff'),
+    GOOD.replace(b"mcp-01 tried", b"mcp-01 \xff tried"),
+    GOOD.replace(b"mcp-01 tried", b"mcp-01 \0 tried"),
+    b"\0" * 512 + GOOD,
+    GOOD[:100] + GOOD,
+    GOOD[:300] + GOOD,
+    GOOD.replace(b'"@timestamp":"2025-11-18', b'"@timestamp":"2025-99-99'),
+    GOOD[:-1] + GOOD + b"\n",
+    b"\n" + GOOD[:-1] + GOOD,
+]
+
+
+@pytest.mark.parametrize("bad", DAMAGES)
 @pytest.mark.parametrize("question", [Query(), Query(since=1)])
 @pytest.mark.parametrize("before", [0, 500])
 def test_damage_before_what_is_known_is_named(tmp_path, bad, question, before):
@@ -180,6 +182,30 @@ def test_damage_before_what_is_known_is_named(tmp_path, bad, question, before):
         list(Condensed(question, lambda _: False).events([path]))
     assert str(quick.value) == str(slow.value)
     assert f"{path}:{before + 1}: " in str(quick.value)
+
+
+@pytest.mark.parametrize("bad", [*DAMAGES, GOOD.replace(b'"pid":1,', b'"pid":"1",')])
+def test_damage_that_was_sealed_is_named(tmp_path, bad):
+    """What an index says of a segment hides nothing: all its lines are counted unlooked at only if each of them was a record."""
+    path = tmp_path / segment_name(1)
+    path.write_bytes(GOOD * 500 + bad + GOOD * 3)
+    assert tidy(tmp_path, tmp_path / segment_name(9), set(), lambda: None) == ""
+    assert (index_of(sealed(path)) is not None, path.exists()) == (True, False)
+    with pytest.raises(EdgeError) as slow:
+        list(read([tmp_path]))
+    with pytest.raises(EdgeError) as quick:
+        list(Condensed(Query(), lambda _: False).events([tmp_path]))
+    assert str(quick.value) == str(slow.value)
+
+
+def test_what_was_sealed_comes_to_the_same(tmp_path):
+    """And is not looked at twice: the index has said that each line is a record."""
+    path = tmp_path / segment_name(1)
+    path.write_bytes(GOOD * 500 + GOOD.replace(b'"count":1', b'"count":5'))
+    assert tidy(tmp_path, tmp_path / segment_name(9), set(), lambda: None) == ""
+    assert holds_records_only(sealed(path))
+    assert not holds_records_only(path)
+    assert [e.count for e in Condensed(Query(), lambda _: False).events([tmp_path])] == [505]
 
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59.999999999Z", "0001-01-01T00:00:00.000000001Z"])
