@@ -17,6 +17,7 @@ from enforcer.errors import EnforcerError
 
 BENCHES = (
     *("instructions", "hooks", "peers", "workloads", "denied", "sustained"),
+    *("resident", "change", "scrape"),
     *("publish", "connect", "storm", "adopt", "latency", "follow", "journal", "replay"),
 )
 """In this order; each is a module of this package."""

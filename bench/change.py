@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from tabulate import tabulate
-
 from bench import world
+from bench.figure import Figure, Table
 from bench.scrape import scratch_maps
 from enforcer.edges.bpf.maps import Maps
 from enforcer.edges.policyfile import load
@@ -88,21 +87,24 @@ def _timed(clock: list[float], cpu: list[float], change: Callable[[], object]) -
     cpu.append(time.thread_time() - used)
 
 
-def table(found: tuple[Changes, ...]) -> str:
-    """For people."""
+def table() -> Table:
+    """At each size; the musts are for the smallest and the largest."""
+    found = measure()
     rows = []
     for one in found:
         times = (one.enforced, one.policy, one.policy_cpu, one.host, one.host_cpu)
-        rows.append(
-            (one.subjects, one.rows, *(f"{min(t) * 1e3:.1f} / {statistics.median(t) * 1e3:.1f}" for t in times))
+        shown = (f"{min(t) * 1e3:.1f} / {statistics.median(t) * 1e3:.1f}" for t in times)
+        rows.append((str(one.subjects), str(one.rows), *shown))
+    changed = ("enforced: least / median ms", "and swept", "of a processor", "a container", "of a processor")
+    figures = [
+        Figure.of(
+            f"policy change to enforced, {one.subjects:,} subjects",
+            "ms",
+            [seconds * 1e3 for seconds in one.enforced],
+            must=must,
+            aim=aim,
+            note="from a parsed policy on",
         )
-    heads = (
-        "subjects",
-        "rows",
-        "enforced: least / median ms",
-        "and swept",
-        "of a processor",
-        "a container",
-        "of a processor",
-    )
-    return tabulate(rows, heads, disable_numparse=True, colalign=("right",) * len(heads))
+        for one, must, aim in ((found[0], 50, 20), (found[-1], 1000, 300))
+    ]
+    return Table(("subjects", "rows", *changed), rows, figures)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docker.types import IPAMConfig, IPAMPool
-from tabulate import tabulate
 
 from bench.adopt import ENFORCER, containers, end, started, unload
+from bench.figure import Figure, Table
 from deploy.demo.engine import Engine, private_engine
 from deploy.demo.pins import BPFFS, mount_filesystems
 from enforcer.edges.cgroup import Cgroups
@@ -114,10 +114,15 @@ def _of_maps(pid: int) -> int:
     return sum(found.values())
 
 
-def table(found: Resident) -> str:
-    """For people, in MB of 10^6 bytes; processor as a share of one core."""
+def table() -> Table:
+    """In MB of 10^6 bytes; the processor as a share of one core."""
+    found = measure()
     sizes = (found.resident, found.private, found.anonymous, found.maps)
-    shares = (f"{f(found.cpu) * 1e2:.3f} %" for f in (min, statistics.median, max))
-    heads = ("resident, MB", "private", "anonymous", "the kernel's maps", "of a core, least", "median", "most")
-    row = (*(f"{size / 1e6:.1f}" for size in sizes), *shares)
-    return tabulate([row], heads, disable_numparse=True, colalign=("right",) * len(heads))
+    cpu = [share * 1e2 for share in found.cpu]
+    heads = ("resident, MB", "private", "anonymous", "the kernel's maps", "of a core, least, %", "median", "most")
+    row = (*(f"{size / 1e6:.1f}" for size in sizes), *(f"{f(cpu):.3f}" for f in (min, statistics.median, max)))
+    figures = [
+        Figure.of("agent's memory, steady, 20 containers", "MB", [found.resident / 1e6], must=64, aim=45),
+        Figure.of("agent's idle processor, its canary's included", "% of a core", cpu, must=0.2, aim=0.05),
+    ]
+    return Table(heads, [row], figures)

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
-from tabulate import tabulate
 
 from bench import world
+from bench.figure import Figure, Table
 from enforcer import abi
 from enforcer.core.model import Access, Hook, Verdict
 from enforcer.edges.bpf.accounts import Account
@@ -144,21 +144,21 @@ def scratch_maps(kind: type[M]) -> Iterator[M]:
         loader.unload()
 
 
-def table(found: tuple[Scrapes, ...]) -> str:
-    """For people; the last column is prometheus_client's writing over ours."""
-    rows = []
+def table() -> Table:
+    """The last column is prometheus_client's writing over ours."""
+    rows, found = [], measure()
     for one in found:
         times = (one.read, one.written, one.packed, one.whole, one.plain)
         shown = (f"{min(t) * 1e3:.1f} / {statistics.median(t) * 1e3:.1f}" for t in times)
-        rows.append((one.subjects, one.series, *shown, f"{min(one.plain) / min(one.written):.1f}"))
-    heads = (
-        "subjects",
-        "series",
-        "read: least / median ms",
-        "write",
-        "pack",
-        "all",
-        "prometheus_client writes",
-        "ratio",
+        rows.append((str(one.subjects), str(one.series), *shown, f"{min(one.plain) / min(one.written):.1f}"))
+    parts = ("read: least / median ms", "write", "pack", "all", "prometheus_client writes", "ratio")
+    large = found[-1]
+    figure = Figure.of(
+        f"scrape with {large.subjects:,} subjects",
+        *("s", large.whole),
+        must=0.25,
+        aim=0.1,
+        peers={"prometheus_client": statistics.median(large.plain) / statistics.median(large.written)},
+        note="of the processor; the peer's is for the writing alone",
     )
-    return tabulate(rows, heads, disable_numparse=True, colalign=("right",) * len(heads))
+    return Table(("subjects", "series", *parts), rows, [figure])
