@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import socketserver
+import sys
 import threading
 from typing import Any
 
@@ -36,5 +37,6 @@ class Serving(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- socketserver's own
-        """One asker's trouble is nobody else's: a client that went away, a handshake that failed."""
-        log.debug("a request was not answered", exc_info=True)
+        """One asker's trouble (it went away, its handshake failed) is nobody else's. Any other error is ours, and is said."""
+        theirs = isinstance(sys.exception(), OSError)  # an ssl.SSLError is one
+        log.log(logging.DEBUG if theirs else logging.ERROR, "a request was not answered", exc_info=True)
